@@ -84,13 +84,6 @@ impl FromStr for ByteSize {
             scale *= 10;
         }
         let part = (digits << shift) / scale;
-        let fraction = &fraction[..fraction.len().min(19)];
-        let part = if fraction.is_empty() {
-            0
-        } else {
-            let digits: u128 = fraction.parse().map_err(|_| malformed())?;
-            (digits << shift) / 10u128.pow(fraction.len() as u32)
-        };
         let part = u64::try_from(part).map_err(|_| too_large())?;
         whole.checked_add(part).map(Self).ok_or_else(too_large)
     }
