@@ -164,6 +164,8 @@ pub struct Entry {
 pub enum Compare {
     /// The key does not exist.
     Absent(Key),
+    /// The key exists.
+    Present(Key),
     /// The key exists and was last put at this revision: nobody changed it since it was read.
     Unchanged(Key, Revision),
     /// The key exists and has this value.
@@ -174,7 +176,10 @@ impl Compare {
     /// The key it is about.
     pub fn key(&self) -> &Key {
         match self {
-            Self::Absent(key) | Self::Unchanged(key, _) | Self::Equals(key, _) => key,
+            Self::Absent(key)
+            | Self::Present(key)
+            | Self::Unchanged(key, _)
+            | Self::Equals(key, _) => key,
         }
     }
 
@@ -183,6 +188,7 @@ impl Compare {
         match (self, found) {
             (Self::Absent(_), found) => found.is_none(),
             (_, None) => false,
+            (Self::Present(_), Some(_)) => true,
             (Self::Unchanged(_, revision), Some(entry)) => entry.mod_revision == *revision,
             (Self::Equals(_, value), Some(entry)) => entry.value == *value,
         }

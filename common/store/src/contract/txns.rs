@@ -27,6 +27,7 @@ pub async fn compares_guard_a_transaction<S: Store>(store: &S, space: &Space) {
         Compare::Absent(key.clone()),
         Compare::Equals(key.clone(), value(2)),
         Compare::Unchanged(key.clone(), crate::Revision(created.0 + 1)),
+        Compare::Present(other.clone()),
         Compare::Unchanged(other.clone(), created),
         Compare::Equals(other.clone(), value("")),
     ];
@@ -41,6 +42,7 @@ pub async fn compares_guard_a_transaction<S: Store>(store: &S, space: &Space) {
     }
 
     let holding = vec![
+        Compare::Present(key.clone()),
         Compare::Equals(key.clone(), value(1)),
         Compare::Unchanged(key.clone(), created),
         Compare::Absent(other.clone()),
