@@ -13,12 +13,10 @@ mod pool;
 mod record;
 
 pub use defaults::{DefaultPool, DefaultPoolError, next_default};
-pub use key::{LAYOUT, LAYOUT_KEY, Place, ROOT};
+pub use key::{LAYOUT, Place, ROOT};
 pub use names::{ContainerName, HostName, NameError, SpaceName};
 pub use occupancy::Occupancy;
-pub use options::{AddressKind, AddressOptions, OptionError, PoolOptions};
-pub use picture::{Exhausted, PoolPicture, Use};
-pub use pool::{
-    AddressError, PoolError, PoolId, PoolIdError, PoolKey, check_overlap, check_pool, check_range,
-};
+pub use options::{OptionError, PoolOptions};
+pub use picture::{Exhausted, Picture};
+pub use pool::{AddressError, PoolError, PoolId, PoolIdError, PoolKey, Subnet, check_overlap};
 pub use record::{AddressRecord, Holder, Nonce, PoolRecord};
