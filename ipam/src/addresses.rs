@@ -147,16 +147,13 @@ impl<S: Store> Engine<S> {
                     Err(error) => return Err(error),
                 }
             }
-            let address = pool.state().picture.choose_first()?;
-            let claim = Claim { pool, address, open: true };
+            // Not claimed: of all who look for one at once, the first to ask the store has it, and
+            // the others join.
+            let address = pool.state().picture.first_free()?;
             match self.try_hold(pool, address, holder).await? {
-                Held::Done(revision) => {
-                    claim.settle(revision);
-                    return Ok(address);
-                }
+                Held::Done(_) => return Ok(address),
                 Held::Taken(revision, _) | Held::Again(revision) => {
-                    claim.settle(revision);
-                    self.view.wait(revision).await?;
+                    self.view.wait(revision).await?
                 }
             }
         }
