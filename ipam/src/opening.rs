@@ -23,7 +23,7 @@ use crate::engine::{Engine, Settings};
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// The longest wait between two attempts.
-const SELDOM: Duration = Duration::from_secs(2);
+const SELDOM: Duration = Duration::from_secs(1);
 
 /// How long a request waits for a store that is about to be open.
 const PATIENCE: Duration = Duration::from_secs(3);

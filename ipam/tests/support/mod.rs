@@ -6,6 +6,8 @@
     reason = "each test program uses a part of this, and each another"
 )]
 
+pub(crate) mod flaky;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
