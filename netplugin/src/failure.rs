@@ -1,9 +1,9 @@
 //! Why a call of Docker's was refused, in words for whoever typed the command.
 
 use dockline_links::LinkError;
+use dockline_locks::Busy;
 use dockline_net_core::endpoint::{EndpointError, MarksError};
 use dockline_net_core::network::NetworkError;
-use dockline_locks::Busy;
 use dockline_ovsdb::switch::{BridgeError, PortError};
 use dockline_ovsdb::transaction::TransactError;
 use dockline_store::StoreError;
@@ -32,7 +32,9 @@ pub(crate) enum Failure {
     #[error("dockline-net has no port for the endpoint {0}: start the container again")]
     UnknownEndpoint(EndpointId),
     /// Another endpoint has this port.
-    #[error("the port {port} belongs to another endpoint than {endpoint}: start the container again")]
+    #[error(
+        "the port {port} belongs to another endpoint than {endpoint}: start the container again"
+    )]
     EndpointConflict {
         /// The port.
         port: IfName,
@@ -40,7 +42,9 @@ pub(crate) enum Failure {
         endpoint: EndpointId,
     },
     /// The port's marks are damaged.
-    #[error("the port {port} of Open vSwitch is damaged: remove it with `ovs-vsctl del-port {port}`")]
+    #[error(
+        "the port {port} of Open vSwitch is damaged: remove it with `ovs-vsctl del-port {port}`"
+    )]
     Marks {
         /// The port.
         port: IfName,

@@ -49,7 +49,8 @@ impl Admin for NetStatus {
     async fn status(&self) -> Status {
         let seen = self.switch.look(|picture| {
             let version = picture.root().and_then(|root| root.ovs_version.clone());
-            let ours = picture.ports().filter(|(_, port)| port.external_ids.contains_key(Endpoint::MARK));
+            let ours =
+                picture.ports().filter(|(_, port)| port.external_ids.contains_key(Endpoint::MARK));
             (version, ours.count() as u64)
         });
         let down = || Health::Down("ovsdb-server does not answer: is it running?".to_owned());

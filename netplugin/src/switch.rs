@@ -177,9 +177,10 @@ impl Switch {
     }
 
     fn find(&self, port: &IfName, id: &EndpointId) -> Result<Option<Endpoint>, Failure> {
-        let marks = self.ovs.client().look(|picture| {
-            picture.port(port.as_str()).map(|(_, port)| port.external_ids.clone())
-        });
+        let marks = self
+            .ovs
+            .client()
+            .look(|picture| picture.port(port.as_str()).map(|(_, port)| port.external_ids.clone()));
         let Some(marks) = marks else { return Ok(None) };
         match Endpoint::from_marks(&marks) {
             Ok(endpoint) if endpoint.id == *id => Ok(Some(endpoint)),
@@ -207,7 +208,9 @@ impl Switch {
         Ok(match self.choice {
             DatapathChoice::Auto => best,
             DatapathChoice::Kernel => Datapath::Kernel,
-            DatapathChoice::Userspace => Datapath::Userspace(dockline_ovsdb::datapath::Reason::Configured),
+            DatapathChoice::Userspace => {
+                Datapath::Userspace(dockline_ovsdb::datapath::Reason::Asked)
+            }
         })
     }
 

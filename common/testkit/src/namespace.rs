@@ -49,6 +49,14 @@ impl Namespace {
             thread.join().map_err(|panic| std::panic::resume_unwind(panic)).and_then(|done| done)
         })
     }
+
+    /// Runs asynchronous code to its end in the namespace: sockets it opens belong there.
+    pub fn block_on<T: Send>(&self, run: impl AsyncFnOnce() -> T + Send) -> anyhow::Result<T> {
+        self.inside(|| -> anyhow::Result<T> {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(run()))
+        })?
+    }
 }
 
 impl AsFd for Namespace {
