@@ -149,19 +149,19 @@ struct Keeper {
 impl Keeper {
     async fn run(mut self) {
         let (first, longest) = limits::BACKOFF;
-        let mut pause = first;
+        let (mut pause, mut told) = (first, false);
         loop {
             let connecting = tokio::time::timeout(limits::CONNECT, self.connect()).await;
             let why = match connecting.unwrap_or(Err(SessionError::Silent)) {
                 Ok(session) => {
                     tracing::info!(socket = %self.config.socket.display(), "OVS database connected");
-                    pause = first;
-                    let session = Arc::new(session);
-                    self.picture.send_modify(|picture| picture.set_connected(true));
-                    self.session.send_replace(Some(session.clone()));
-                    let why = session.ended().await;
-                    self.session.send_replace(None);
-                    self.picture.send_modify(|picture| picture.set_connected(false));
+                    let since = Instant::now();
+                    let why = self.attend(session).await;
+                    // A server that drops everybody at once gets the long pauses too.
+                    if since.elapsed() > longest {
+                        pause = first;
+                    }
+                    told = false;
                     why
                 }
                 Err(why) => why,
@@ -170,11 +170,28 @@ impl Keeper {
                 // The picture is spoilt: ask for all of it, not for what changed since.
                 self.last_txn = None;
             }
-            tracing::warn!(socket = %self.config.socket.display(), %why, "no OVS database");
+            // Once for each time it goes away, not at every attempt.
+            if told {
+                tracing::debug!(%why, "still no OVS database");
+            } else {
+                tracing::warn!(socket = %self.config.socket.display(), %why, "no OVS database");
+                told = true;
+            }
             #[expect(clippy::disallowed_methods, reason = "the pause between two attempts")]
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(longest);
         }
+    }
+
+    /// Lets the callers use a connection until it ends.
+    async fn attend(&self, session: Session) -> SessionError {
+        let session = Arc::new(session);
+        self.picture.send_modify(|picture| picture.set_connected(true));
+        self.session.send_replace(Some(session.clone()));
+        let why = session.ended().await;
+        self.session.send_replace(None);
+        self.picture.send_modify(|picture| picture.set_connected(false));
+        why
     }
 
     async fn connect(&mut self) -> Result<Session, SessionError> {
