@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use dockline_types::{EndpointId, MacAddr, NetworkId};
 use serde::{Deserialize, Serialize};
@@ -24,14 +25,16 @@ impl Nonce {
 }
 
 /// A pool.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRecord {
     /// How many networks of each host use it. A pool that nobody uses and that holds no address
     /// is removed.
     pub hosts: BTreeMap<HostName, u32>,
+    /// What a network that names no gateway gets as one: every host's gets the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
     /// The last write.
-    #[serde(default)]
-    pub nonce: Option<Nonce>,
+    pub nonce: Nonce,
 }
 
 /// Who holds an address.
@@ -95,7 +98,24 @@ fn take(hosts: &mut BTreeMap<HostName, u32>, host: &HostName) -> bool {
     true
 }
 
+impl Holder {
+    /// The gateway of one network of `host`.
+    pub fn gateway(host: &HostName) -> Self {
+        Self::Gateway { hosts: BTreeMap::from([(host.clone(), 1)]) }
+    }
+
+    /// An address that one network of `host` keeps back.
+    pub fn auxiliary(host: &HostName) -> Self {
+        Self::Auxiliary { hosts: BTreeMap::from([(host.clone(), 1)]) }
+    }
+}
+
 impl PoolRecord {
+    /// A pool that nobody uses yet.
+    pub fn new(nonce: Nonce) -> Self {
+        Self { hosts: BTreeMap::new(), gateway: None, nonce }
+    }
+
     /// Adds a network of `host`.
     pub fn add(&mut self, host: &HostName) {
         add(&mut self.hosts, host);
@@ -108,34 +128,32 @@ impl PoolRecord {
 }
 
 impl Holder {
-    /// The same kind of holder and one more network of `host`, if that is possible: a gateway and
-    /// an auxiliary address are shared, a container's is not.
-    pub fn shared_with(&self, wanted: &Holder) -> Option<Holder> {
-        let (mut hosts, more) = match (self, wanted) {
-            (Self::Gateway { hosts }, Self::Gateway { hosts: more })
-            | (Self::Auxiliary { hosts }, Self::Auxiliary { hosts: more }) => (hosts.clone(), more),
-            _ => return None,
-        };
-        for host in more.keys() {
-            add(&mut hosts, host);
-        }
-        Some(match self {
-            Self::Gateway { .. } => Self::Gateway { hosts },
-            Self::Auxiliary { .. } | Self::Endpoint { .. } => Self::Auxiliary { hosts },
-        })
-    }
-
-    /// Whether this is the same container as `wanted`, which therefore has the address already.
+    /// Who holds the address once `wanted` has it too; `None` if that cannot be.
     ///
-    /// The engine tells containers apart by nothing but the MAC before version 29, by the name
-    /// after it. Without either two containers are never taken for one.
-    pub fn is_same_endpoint(&self, wanted: &Holder) -> bool {
+    /// A gateway and an auxiliary address are shared with other networks. A container's address is
+    /// its own; but a container of the same name on the same host is the same container, whose
+    /// last request was not released (an engine or a daemon that was killed). The MAC says less:
+    /// users copy it from one container to the next.
+    pub fn joined_by(&self, wanted: &Holder) -> Option<Holder> {
+        let both = |hosts: &BTreeMap<HostName, u32>, more: &BTreeMap<HostName, u32>| {
+            let mut hosts = hosts.clone();
+            for host in more.keys() {
+                add(&mut hosts, host);
+            }
+            hosts
+        };
         match (self, wanted) {
+            (Self::Gateway { hosts }, Self::Gateway { hosts: more }) => {
+                Some(Self::Gateway { hosts: both(hosts, more) })
+            }
+            (Self::Auxiliary { hosts }, Self::Auxiliary { hosts: more }) => {
+                Some(Self::Auxiliary { hosts: both(hosts, more) })
+            }
             (
-                Self::Endpoint { host: a, mac: mac_a, container: name_a, .. },
-                Self::Endpoint { host: b, mac: mac_b, container: name_b, .. },
-            ) => a == b && mac_a == mac_b && name_a == name_b && mac_a.is_some(),
-            _ => false,
+                Self::Endpoint { host, container: Some(container), .. },
+                Self::Endpoint { host: theirs, container: Some(name), .. },
+            ) if host == theirs && container == name => Some(wanted.clone()),
+            _ => None,
         }
     }
 
@@ -230,33 +248,35 @@ mod tests {
     #[test]
     fn a_gateway_is_shared_and_counted() {
         let one = gateway(&["a"]);
-        let two = one.shared_with(&gateway(&["b"])).unwrap();
-        let three = two.shared_with(&gateway(&["a"])).unwrap();
+        let two = one.joined_by(&gateway(&["b"])).unwrap();
+        let three = two.joined_by(&gateway(&["a"])).unwrap();
         assert_eq!(three, gateway(&["a", "a", "b"]));
         let rest = three.without(&host("b")).unwrap().unwrap();
         assert_eq!(rest.without(&host("b")), Err(NotHeld));
         let rest = rest.without(&host("a")).unwrap().unwrap();
         assert_eq!(rest.without(&host("a")), Ok(None));
         let auxiliary = Holder::Auxiliary { hosts: BTreeMap::from([(host("a"), 1)]) };
-        assert_eq!(one.shared_with(&auxiliary), None);
-        assert_eq!(one.shared_with(&endpoint("a", None, None)), None);
+        assert_eq!(one.joined_by(&auxiliary), None);
+        assert_eq!(one.joined_by(&endpoint("a", None, None)), None);
     }
 
     #[test]
     fn a_container_is_only_itself() {
         let (mac, other) = (Some("02:42:0a:00:00:01"), Some("02:42:0a:00:00:02"));
         let web = endpoint("a", mac, Some("web"));
-        assert!(web.is_same_endpoint(&endpoint("a", mac, Some("web"))));
+        // Its MAC is another after each restart.
+        let again = endpoint("a", other, Some("web"));
+        assert_eq!(web.joined_by(&again), Some(again.clone()));
         for not in [
             endpoint("b", mac, Some("web")),
-            endpoint("a", other, Some("web")),
             endpoint("a", mac, Some("db")),
+            endpoint("a", mac, None),
             gateway(&["a"]),
         ] {
-            assert!(!web.is_same_endpoint(&not), "{not}");
+            assert_eq!(web.joined_by(&not), None, "{not}");
         }
-        // Nothing is known of either: they may be two.
-        assert!(!endpoint("a", None, None).is_same_endpoint(&endpoint("a", None, None)));
+        let nameless = endpoint("a", mac, None);
+        assert_eq!(nameless.joined_by(&nameless), None, "they may be two");
         assert_eq!(web.without(&host("a")), Ok(None));
         assert_eq!(web.without(&host("b")), Err(NotHeld));
     }
@@ -285,7 +305,8 @@ mod tests {
         }
         let later = r#"{"kind":"endpoint","host":"a","since":5,"nonce":"x","later":[1]}"#;
         assert!(serde_json::from_str::<AddressRecord>(later).is_ok());
-        let pool: PoolRecord = serde_json::from_str(r#"{"hosts":{"a":1},"later":1}"#).unwrap();
+        let pool: PoolRecord =
+            serde_json::from_str(r#"{"hosts":{"a":1},"nonce":"x","later":1}"#).unwrap();
         assert_eq!(pool.hosts, BTreeMap::from([(host("a"), 1)]));
     }
 }
