@@ -3,7 +3,7 @@
 //! The model sends the plugin exactly the calls that dockerd would send, and knows what is true.
 //! It shares no code with the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use dockline_vol_core::{BootId, Ledger, MountId, Unmounted, VolumeName};
 use proptest::prelude::*;
@@ -62,7 +62,7 @@ struct World {
     boots: u32,
     /// Uses that a live container of the same volume may have kept although their own container
     /// died: the ledger cannot tell, and a later generation clears them.
-    unsure: BTreeMap<usize, bool>,
+    unsure: BTreeSet<usize>,
 }
 
 fn volume_of(container: usize) -> VolumeName {
@@ -80,7 +80,7 @@ fn boot(number: u32) -> BootId {
 impl World {
     fn new() -> Self {
         let containers = [Container::default(); CONTAINERS];
-        Self { containers, ledger: Ledger::new(boot(0)), boots: 0, unsure: BTreeMap::new() }
+        Self { containers, ledger: Ledger::new(boot(0)), boots: 0, unsure: BTreeSet::new() }
     }
 
     /// Whether a container runs on the volume, which is what a look at all mount namespaces finds.
@@ -99,12 +99,18 @@ impl World {
         };
         self.ledger.mount(&volume, &id_of(container), seen).expect("few uses");
         if asked && alive && !own {
-            self.unsure.insert(container, true);
+            self.unsure.insert(container);
         }
     }
 
-    fn unmount(&mut self, container: usize) -> Unmounted {
-        self.ledger.unmount(&volume_of(container), &id_of(container))
+    /// Ends one use, and looks that nothing is left of it if it was the container's last.
+    fn unmount(&mut self, container: usize) {
+        let (volume, id) = (volume_of(container), id_of(container));
+        self.ledger.unmount(&volume, &id);
+        let Container { running, copies } = self.containers[container];
+        if !running && copies == 0 && !self.unsure.contains(&container) {
+            assert_eq!(self.ledger.clone().unmount(&volume, &id), Unmounted::Unknown);
+        }
     }
 
     fn apply(&mut self, event: Event) {
@@ -182,7 +188,7 @@ impl World {
         }
         self.reconcile();
         let left: Vec<_> = self.ledger.volumes().cloned().collect();
-        let unsure: Vec<_> = self.unsure.keys().map(|&c| volume_of(c)).collect();
+        let unsure: Vec<_> = self.unsure.iter().map(|&c| volume_of(c)).collect();
         assert!(left.iter().all(|volume| unsure.contains(volume)), "left over: {left:?}");
         self.apply(Event::DockerdDies { live_restore: false });
         self.reconcile();
