@@ -20,6 +20,8 @@ pub mod network;
 pub mod route;
 pub mod volume;
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -90,4 +92,15 @@ pub struct Activated {
 
 calls! {
     Activate = "Plugin.Activate" (Ignored) -> Activated;
+}
+
+/// How long dockerd waits for the answer to a call; `None` where it waits for ever. A call that
+/// took longer is never repeated (source: moby `volume/drivers/proxy.go`; network and IPAM
+/// drivers, and activation, have no limit).
+pub fn engine_patience(method: &str) -> Option<Duration> {
+    match method {
+        volume::Create::METHOD | volume::Mount::METHOD => Some(Duration::from_secs(120)),
+        _ if method.starts_with("VolumeDriver.") => Some(Duration::from_secs(60)),
+        _ => None,
+    }
 }
