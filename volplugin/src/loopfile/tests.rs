@@ -1,0 +1,4 @@
+use super::Step;
+
+/// The backend has reached a step.
+pub(super) fn reached(_: Step) {}
