@@ -66,10 +66,10 @@ async fn volumes() {
         assert!(error.contains("volume name") || error.contains("name"), "{name}: {error}");
     }
     for (option, words) in [
-        ("size=0", ["size", "0"]),
+        ("size=0", ["0B", "at least 300MiB"]),
         ("size=10,5G", ["size", "10,5G"]),
         ("size=1e10", ["size", "1e10"]),
-        ("size=900TiB", ["size", "900TiB"]),
+        ("size=900TiB", ["900TiB", "more than the whole disk"]),
         ("fs=ntfs", ["fs", "ntfs"]),
         ("sizee=1G", ["sizee", "size"]),
     ] {
