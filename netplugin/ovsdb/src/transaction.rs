@@ -362,9 +362,9 @@ pub enum TransactError {
 }
 
 impl TransactError {
-    /// Whether the transaction may have been carried out.
+    /// Whether the transaction may have been carried out, in part or otherwise than meant: look.
     pub fn is_unknown(&self) -> bool {
-        matches!(self, Self::Unknown(_) | Self::Answer(_))
+        matches!(self, Self::Unknown(_) | Self::Answer(_) | Self::Count { .. })
     }
 
     /// What the database refused, if that is what happened.
