@@ -35,6 +35,8 @@ pub enum Reason {
     NoModule,
     /// ovs-vswitchd does not offer it (it runs with `--disable-system`).
     NotOffered,
+    /// It was asked for.
+    Asked,
 }
 
 impl Datapath {
@@ -72,6 +74,9 @@ impl fmt::Display for Datapath {
             Self::Userspace(Reason::NotOffered) => {
                 "userspace datapath, which is slower: ovs-vswitchd runs without the kernel \
                  datapath (--disable-system)"
+            }
+            Self::Userspace(Reason::Asked) => {
+                "userspace datapath, which is slower, as the configuration asks"
             }
         })
     }

@@ -70,6 +70,8 @@ impl PortKind {
 pub enum VlanMode {
     /// All VLANs pass, tagged as they are; untagged frames stay so.
     All,
+    /// No VLAN: only untagged frames pass, in both directions.
+    Untagged,
     /// One VLAN, untagged on the port.
     Access(VlanId),
     /// These VLANs, tagged on the port; all if none is named. `native` is the one that is untagged.
@@ -86,6 +88,8 @@ impl VlanMode {
         let number = |vlan: &VlanId| i64::from(vlan.get());
         match self {
             Self::All => (None, BTreeSet::new(), None),
+            // Without a tag the port would carry every VLAN; 0 is what Open vSwitch calls none.
+            Self::Untagged => (Some(0), BTreeSet::new(), Some("access")),
             Self::Access(vlan) => (Some(number(vlan)), BTreeSet::new(), Some("access")),
             Self::Trunk { vlans, native } => {
                 let mode = if native.is_some() { "native-untagged" } else { "trunk" };
@@ -162,6 +166,7 @@ mod tests {
         let vlan = |number: u16| VlanId::try_from(number).unwrap();
         let modes = [
             VlanMode::All,
+            VlanMode::Untagged,
             VlanMode::Access(vlan(10)),
             VlanMode::Access(vlan(20)),
             VlanMode::Trunk { vlans: BTreeSet::new(), native: None },
