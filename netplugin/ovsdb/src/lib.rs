@@ -16,6 +16,7 @@ pub mod codec;
 pub mod datapath;
 mod limits;
 pub mod picture;
+mod refusal;
 pub mod rows;
 mod session;
 pub mod switch;

@@ -356,3 +356,19 @@ impl<U: Updates> Reader<U> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_that_goes_away_leaves_no_entry() {
+        let calls = Calls::default();
+        let (entered, answer) = calls.enter(false).unwrap();
+        assert_eq!(calls.lock().calls.len(), 1);
+        drop((entered, answer));
+        assert_eq!(calls.lock().calls.len(), 0);
+        calls.close();
+        assert!(calls.enter(false).is_none());
+    }
+}

@@ -47,9 +47,6 @@ async fn nothing_runs_yet_and_the_call_waits_for_it() -> anyhow::Result<()> {
     let mut ovs = Ovs::start_server_only().await?;
     ovs.end(OvsDaemon::Server, Signal::SIGKILL).await?;
     let switch = switch_at(&ovs.socket());
-    let at_once = Instant::now() + Duration::from_millis(100);
-    let early = switch.add_port(port("p1"), at_once).await;
-    assert!(matches!(early, Err(PortError::NotStarted(_))), "{early:?}");
     let asked = tokio::spawn({
         let switch = switch.clone();
         async move { switch.ensure_bridge(&bridge(), soon()).await }
@@ -57,8 +54,26 @@ async fn nothing_runs_yet_and_the_call_waits_for_it() -> anyhow::Result<()> {
     ovs.run(OvsDaemon::Server).await?;
     ovs.run(OvsDaemon::Vswitchd).await?;
     asked.await??;
-    // The one that gave up while it waited was never done.
-    assert_eq!(port_names(&ovs).await?, [""; 0]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_gives_up_while_it_waits_is_never_done() -> anyhow::Result<()> {
+    let (mut ovs, switch) = with_bridge().await?;
+    ovs.end(OvsDaemon::Server, Signal::SIGKILL).await?;
+    eventually("the loss to be noticed", PATIENCE, async || {
+        switch.client().look(|picture| !picture.is_connected()).then_some(())
+    })
+    .await?;
+    let at_once = Instant::now() + Duration::from_millis(100);
+    let early = switch.add_port(port("early"), at_once).await;
+    assert!(matches!(early, Err(PortError::NotStarted(_))), "{early:?}");
+    let dropped =
+        tokio::time::timeout(Duration::from_millis(100), switch.add_port(port("dropped"), soon()));
+    assert!(dropped.await.is_err());
+    ovs.run(OvsDaemon::Server).await?;
+    switch.add_port(port("later"), soon()).await?;
+    assert_eq!(port_names(&ovs).await?, ["later"]);
     Ok(())
 }
 
@@ -119,11 +134,20 @@ async fn a_frozen_switch_leaves_the_change_in_the_database() -> anyhow::Result<(
     let added = switch.add_port(port("p1"), deadline).await;
     assert!(matches!(added, Err(PortError::NotApplied(_))), "{added:?}");
     assert_eq!(told(&ovs, &["--no-wait", "list-ports", BRIDGE]).await?, "p1");
-    // The database is not held up for ever by a switch that does not move.
-    let deleted = switch.delete_port("p1", &ours(), Until::Committed, soon()).await?;
+    // The database is not held up by a change that waits for a switch that does not move.
+    let waiting = tokio::spawn({
+        let switch = switch.clone();
+        async move { switch.add_port(port("p2"), soon()).await }
+    });
+    eventually("the port in the database", PATIENCE, async || {
+        switch.client().look(|picture| picture.port("p2").map(drop))
+    })
+    .await?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let deleted = switch.delete_port("p1", &ours(), Until::Committed, deadline).await?;
     assert_eq!(deleted, Deleted::Deleted);
     ovs.resume(OvsDaemon::Vswitchd)?;
-    assert_eq!(switch.add_port(port("p1"), soon()).await?.outcome, Outcome::Created);
+    assert_eq!(waiting.await??.outcome, Outcome::Created);
     Ok(())
 }
 
@@ -192,31 +216,39 @@ async fn lost_races_are_conflicts_and_harm_no_neighbour() -> anyhow::Result<()> 
     let switch = dockline_ovsdb::Switch::new(dockline_ovsdb::Client::start(config));
     switch.client().connected(soon()).await?;
     proxy.hold_answers();
-    let theirs = ["--no-wait", "add-port", BRIDGE, "p1", "--", "set", "port", "p3"];
-    ovs.vsctl().args(theirs).arg("external_ids:owner=them").run().await?;
+    ovs.vsctl().args(["--no-wait", "add-port", BRIDGE, "p1"]).run().await?;
     let before = proxy.sent.load(Ordering::SeqCst);
-    let changes = tokio::spawn({
+    let adding = tokio::spawn({
         let switch = switch.clone();
-        async move {
-            let specs = vec![port("p1"), port("p2")];
-            let guard = ours();
-            tokio::join!(
-                switch.add_ports(specs, soon()),
-                switch.delete_port("p3", &guard, Until::Applied, soon())
-            )
-        }
+        async move { switch.add_ports(vec![port("p1"), port("p2")], soon()).await }
     });
-    eventually("our changes to be sent", PATIENCE, async || {
-        (proxy.sent.load(Ordering::SeqCst) > before).then_some(())
-    })
-    .await?;
+    sent_more_than(&proxy, before).await?;
     proxy.release();
-    let (added, deleted) = changes.await?;
+    let added = adding.await?;
     assert!(matches!(added[0], Err(PortError::Conflict { .. })), "{added:?}");
     assert!(matches!(added[1], Ok(added) if added.outcome == Outcome::Created), "{added:?}");
+
+    proxy.hold_answers();
+    let mark = ["--no-wait", "set", "port", "p3", "external_ids:owner=them"];
+    ovs.vsctl().args(mark).run().await?;
+    let before = proxy.sent.load(Ordering::SeqCst);
+    let deleting = tokio::spawn({
+        let switch = switch.clone();
+        async move { switch.delete_port("p3", &ours(), Until::Applied, soon()).await }
+    });
+    sent_more_than(&proxy, before).await?;
+    proxy.release();
+    let deleted = deleting.await?;
     assert!(matches!(deleted, Err(PortError::Conflict { .. })), "{deleted:?}");
     assert_eq!(port_names(&ovs).await?, ["p1", "p2", "p3"]);
     Ok(())
+}
+
+async fn sent_more_than(proxy: &Proxy, before: u64) -> anyhow::Result<()> {
+    eventually("our change to be sent", PATIENCE, async || {
+        (proxy.sent.load(Ordering::SeqCst) > before).then_some(())
+    })
+    .await
 }
 
 /// The bridge goes between our look and our write.
@@ -234,10 +266,7 @@ async fn a_port_is_never_left_without_its_bridge() -> anyhow::Result<()> {
         let switch = switch.clone();
         async move { switch.add_port(port("p1"), soon()).await }
     });
-    eventually("our change to be sent", PATIENCE, async || {
-        (proxy.sent.load(Ordering::SeqCst) > before).then_some(())
-    })
-    .await?;
+    sent_more_than(&proxy, before).await?;
     proxy.release();
     let added = adding.await?;
     assert!(matches!(added, Err(PortError::NoBridge(_))), "{added:?}");
@@ -313,24 +342,28 @@ async fn callers_that_go_away_harm_nobody() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn the_picture_follows_others_and_survives_reconnection() -> anyhow::Result<()> {
-    let (mut ovs, switch) = with_bridge().await?;
+async fn the_picture_follows_others_and_catches_up_after_an_absence() -> anyhow::Result<()> {
+    let (ovs, switch) = with_bridge().await?;
+    switch.add_port(port("a"), soon()).await?;
+    drop(switch);
+    let proxy = Proxy::start(ovs.folder(), ovs.socket())?;
+    let switch = switch_at(&proxy.socket);
     let client = switch.client();
-    let sees = async |name: &str, there: bool| {
-        eventually(&format!("{name} to be seen"), PATIENCE, async || {
-            client.look(|picture| picture.port(name).is_some() == there).then_some(())
-        })
-        .await
-    };
-    ovs.vsctl().args(["--no-wait", "add-port", BRIDGE, "a"]).run().await?;
-    sees("a", true).await?;
-    ovs.end(OvsDaemon::Server, Signal::SIGTERM).await?;
-    ovs.run(OvsDaemon::Server).await?;
-    ovs.vsctl().args(["--no-wait", "del-port", "a", "--", "add-port", BRIDGE, "b"]).run().await?;
-    sees("b", true).await?;
-    sees("a", false).await?;
-    ovs.vsctl().args(["--no-wait", "del-port", "b"]).run().await?;
-    sees("b", false).await?;
+    let sees = |name: &str| client.look(|picture| picture.port(name).is_some());
+    client.connected(soon()).await?;
+    assert!(sees("a"), "what was there before");
+    ovs.vsctl().args(["--no-wait", "add-port", BRIDGE, "b"]).run().await?;
+    eventually("b to be seen", PATIENCE, async || sees("b").then_some(())).await?;
+
+    drop(proxy);
+    let away = async || client.look(|picture| !picture.is_connected()).then_some(());
+    eventually("the loss to be noticed", PATIENCE, away).await?;
+    assert!(sees("a") && sees("b"), "what was known stays known");
+    let change = ["--no-wait", "del-port", "a", "--", "add-port", BRIDGE, "c"];
+    ovs.vsctl().args(change).run().await?;
+    let _proxy = Proxy::start(ovs.folder(), ovs.socket())?;
+    client.connected(soon()).await?;
+    assert_eq!([sees("a"), sees("b"), sees("c")], [false, true, true]);
     Ok(())
 }
 

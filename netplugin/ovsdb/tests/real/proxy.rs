@@ -93,6 +93,8 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.task.abort();
+        // So that another can take its place.
+        let _ = std::fs::remove_file(&self.socket);
     }
 }
 
