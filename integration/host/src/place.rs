@@ -17,18 +17,8 @@ use crate::process::{Process, Service};
 use crate::report::wait_until;
 
 /// Folders at fixed paths that Docker, Open vSwitch and Dockline use, which a stage has for itself.
-const OWN_FOLDERS: [&str; 6] = [
-    "/run/docker",
-    "/etc/docker",
-    "/run/dockline",
-    "/etc/dockline",
-    "/var/lib/dockline",
-    "/run/openvswitch",
-];
-
-/// Folders of the machine that a stage sees through an overlay, so that making one of
-/// [`OWN_FOLDERS`] in them leaves nothing on the machine.
-const OVERLAID: [&str; 2] = ["/etc", "/var/lib"];
+const OWN_FOLDERS: [&str; 5] =
+    ["/run/docker", "/etc/docker", "/run/dockline", "/etc/dockline", "/run/openvswitch"];
 
 /// Where programs run.
 #[derive(Debug)]
@@ -78,11 +68,10 @@ impl Place {
             std::fs::create_dir_all(&folder)?;
             Ok(folder.display().to_string())
         };
-        for path in OVERLAID {
-            let (upper, work) = (private(path, "upper")?, private(path, "work")?);
-            let layers = format!("lowerdir={path},upperdir={upper},workdir={work}");
-            mount(&["-t", "overlay", "-o", &layers, "overlay", path]).run().await?;
-        }
+        // Through an overlay, so that making folders in it leaves nothing on the machine.
+        let (upper, work) = (private("/etc", "upper")?, private("/etc", "work")?);
+        let layers = format!("lowerdir=/etc,upperdir={upper},workdir={work}");
+        mount(&["-t", "overlay", "-o", &layers, "overlay", "/etc"]).run().await?;
         for path in OWN_FOLDERS {
             self.program("mkdir").args(["-p", path]).run().await?;
             mount(&["--bind", &private(path, "own")?, path]).run().await?;

@@ -31,9 +31,9 @@ impl Suite {
     /// Starts everything with these options of dockerd and this configuration of ours.
     pub async fn with(docker_options: &[&str], config: &str) -> Result<Self> {
         let place = Place::stage().await?;
-        if !config.is_empty() {
-            std::fs::write(place.folder.join("dockline.toml"), config)?;
-        }
+        // A path of its own, so that what is left of this suite is told from others'.
+        let state = format!("state_dir = {:?}\n", place.folder.join("state"));
+        std::fs::write(place.folder.join("dockline.toml"), state + config)?;
         let switch = Switch::start(&place).await?;
         let [ipam, net, vol] = Daemon::ALL;
         let daemons =

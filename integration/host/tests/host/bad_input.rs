@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dockline_host::suite::Suite;
 
-use crate::support::nothing_left;
+use crate::support::{nothing_left, run};
 
 async fn refused(suite: &Suite, args: &[&str], words: &[&str]) {
     let error = suite.docker_error(args).await.unwrap();
@@ -42,15 +42,12 @@ async fn networks() {
     let option = network(&["--subnet", "10.2.0.0/24", "--ipam-opt", "spacee=x"], "bad");
     refused(&suite, &option, &["spacee"]).await;
 
-    let run =
-        |ip| ["create", "--name", "c", "--network", "good", "--ip", ip, "dockline/busybox:demo"];
-    suite.docker(&run("10.1.0.9")).await.unwrap();
-    suite.docker(&["start", "c"]).await.unwrap();
-    let second = ["run", "--network", "good", "--ip", "10.1.0.9", "dockline/busybox:demo", "true"];
-    // The first container ends at once, and its address with it; this one holds it.
-    let hold = ["run", "-d", "--network", "good", "--ip", "10.1.0.9", "dockline/busybox:demo"];
-    suite.docker(&[&hold[..], &["tail", "-f", "/dev/null"]].concat()).await.unwrap();
+    let ip = ["--network", "good", "--ip", "10.1.0.9"];
+    run(&suite, "holder", &ip).await.unwrap();
+    let second = [&["run"], &ip[..], &["dockline/busybox:demo", "true"]].concat();
     refused(&suite, &second, &["10.1.0.9", "in use"]).await;
+    let outside = ["run", "--network", "good", "--ip", "10.9.0.9", "dockline/busybox:demo", "true"];
+    refused(&suite, &outside, &["10.9.0.9"]).await;
     let published = ["run", "--network", "good", "-p", "80:80", "dockline/busybox:demo", "true"];
     refused(&suite, &published, &["published", "published-ports=ignore"]).await;
 }

@@ -15,7 +15,7 @@ async fn the_demonstration_runs_and_a_second_time_changes_nothing() {
 
     let Connection { address, mac, vlan, .. } = demo.connection("web1").await.unwrap();
     assert!(address.starts_with("10.100.0.") && address.ends_with("/24"), "{address}");
-    assert!(mac.starts_with("02:42:0a:64:00:"), "{mac}");
+    assert!(mac.starts_with("02:42:"), "{mac}");
     assert_eq!(vlan, "100");
     let second = demo.connection("web2").await.unwrap();
     assert_ne!(second.address, address);

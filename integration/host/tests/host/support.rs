@@ -38,12 +38,9 @@ pub(crate) async fn loop_devices(suite: &Suite) -> Result<Vec<String>> {
     let listed = suite.run("losetup", &["--json", "--list", "--output", "NAME,BACK-FILE"]).await?;
     let listed: Value = serde_json::from_str(&listed).unwrap_or_default();
     let devices = listed["loopdevices"].as_array().cloned().unwrap_or_default();
-    let ours = devices.iter().filter_map(|device| {
-        let file = device["back-file"].as_str()?;
-        (file.contains("/dockline/") || file.contains("var-lib-dockline")).then(|| file.to_owned())
-    });
     let folder = suite.place.folder.display().to_string();
-    Ok(ours.filter(|file| !file.starts_with("/tmp") || file.starts_with(&folder)).collect())
+    let files = devices.iter().filter_map(|device| device["back-file"].as_str());
+    Ok(files.filter(|file| file.starts_with(&folder)).map(str::to_owned).collect())
 }
 
 /// The mounts of volumes, as the suite's stage has them.
@@ -66,10 +63,7 @@ pub(crate) async fn container_devices(suite: &Suite) -> Result<Vec<String>> {
 pub(crate) async fn status(suite: &Suite, daemon: &str) -> Result<Value> {
     let dockline = dockline_host::daemons::built("dockline")?;
     let config = suite.place.folder.join("dockline.toml");
-    let mut command = suite.place.program(&dockline.display().to_string());
-    if config.exists() {
-        command = command.arg("--config").arg(config);
-    }
+    let command = suite.place.program(&dockline.display().to_string()).arg("--config").arg(config);
     let output = command.args(["status", "--output", "json"]).output().await?;
     let all: Vec<Value> = serde_json::from_slice(&output.stdout)?;
     let one = all.into_iter().find(|one| one["name"] == daemon);
