@@ -37,9 +37,14 @@ pub(crate) struct Host<S: Store = Embedded>(pub(crate) Driver<S>);
 
 /// A driver on an embedded store in this folder.
 pub(crate) fn embedded(folder: PathBuf) -> Host {
+    embedded_as("node1", folder)
+}
+
+/// A driver of a host of this name.
+pub(crate) fn embedded_as(host: &str, folder: PathBuf) -> Host {
     let file = folder.join("ipam.redb");
     let opening =
-        Opening::start(settings("node1"), "test".into(), move || open_embedded(file.clone()));
+        Opening::start(settings(host), "test".into(), move || open_embedded(file.clone()));
     Host(Driver::new(Arc::new(opening)))
 }
 
