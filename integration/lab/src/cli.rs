@@ -1,10 +1,13 @@
 //! The `dockline-lab` command line.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::agent;
+use crate::images;
 use crate::mark::LabId;
 use crate::sweep::{reap, sweep};
 
@@ -18,6 +21,28 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Boot nodes and open a shell on the first.
+    Shell {
+        #[command(flatten)]
+        topology: Topology,
+        /// Put the terminal into raw mode, for completion, editors and pagers; its settings are
+        /// restored at the end. Without it the shell takes whole lines.
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Boot nodes, run one command on the first, and exit with its code.
+    Run {
+        #[command(flatten)]
+        topology: Topology,
+        /// Kill the command after this many seconds.
+        #[arg(long, default_value_t = 3600)]
+        deadline: u64,
+        /// The command; one single word with spaces is a script for the node's shell.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Make the images of other distributions that are not there yet.
+    Images,
     /// Remove what killed labs have left.
     Sweep,
     /// Serve commands inside a node; started by the node itself.
@@ -34,27 +59,72 @@ enum What {
     },
 }
 
-/// Runs the command.
+/// What people can choose about their nodes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Topology {
+    /// How many nodes: n1, n2… at 10.77.0.1, 10.77.0.2… on one trunk.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) nodes: u8,
+    /// Run Debian 13's programs instead of the machine's own.
+    #[arg(long)]
+    pub(crate) debian13: bool,
+    /// Disks per node, 8 GiB each: /dev/ubda, /dev/ubdb…
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=7))]
+    pub(crate) disks: u8,
+    /// Memory per node in MiB.
+    #[arg(long, default_value_t = 2048)]
+    pub(crate) memory: u32,
+}
+
+/// Runs the command line; also the first process of every node, which the kernel starts without
+/// arguments.
 pub fn main() -> ExitCode {
     if let Some(config) = agent::init::wanted() {
-        let error = agent::init::run(&config);
-        eprintln!("lab init: {error:?}");
+        let ended = agent::init::run(&config);
+        eprintln!("lab init: {ended:?}");
         return ExitCode::FAILURE;
     }
-    let done = match Args::parse().what {
-        What::Sweep => sweep().map(|swept| {
-            for id in swept {
-                println!("swept lab {id}");
-            }
-        }).map_err(anyhow::Error::from),
-        What::Agent { config } => agent::serve::run(&config),
-        What::Reap { id } => reap(id).map_err(Into::into),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Args::parse().what) {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("dockline-lab: {error:?}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(what: What) -> anyhow::Result<u8> {
+    match what {
+        What::Agent { config } => agent::serve::run(&config)?,
+        What::Reap { id } => reap(id)?,
+        What::Sweep => {
+            let swept = sweep()?;
+            for id in &swept {
+                println!("swept lab {id}");
+            }
+            if swept.is_empty() {
+                println!("nothing to sweep");
+            }
+        }
+        What::Images => println!("{}", finish(images::debian13())??.display()),
+        What::Shell { topology, raw } => {
+            return finish(crate::people::shell(&topology, raw))?;
+        }
+        What::Run { topology, deadline, command } => {
+            let deadline = Duration::from_secs(deadline);
+            return finish(crate::people::command(&topology, command, deadline))?;
+        }
+    }
+    Ok(0)
+}
+
+/// Runs this to its end, and does not wait for a read of standard input that nobody will answer.
+fn finish<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(done)
 }

@@ -13,7 +13,7 @@ use crate::tools;
 /// What is asked of every node that still answers: the file's name and a command whose output it is.
 const ALWAYS: [(&str, &str); 4] = [
     ("dmesg", "dmesg"),
-    ("processes", "ps -ef"),
+    ("processes", "busybox ps"),
     ("mounts", "cat /proc/mounts"),
     ("links", "ip -details address"),
 ];

@@ -34,6 +34,8 @@ pub struct Lab {
     nodes: Vec<Node>,
     /// Held open so that the lab ends with its owner.
     _reaper: Reaper,
+    /// Whether a lab that ends without having finished has failed a test.
+    is_test: bool,
     finished: bool,
 }
 
@@ -80,7 +82,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if !self.finished {
+        if self.is_test && !self.finished {
             collect::logs_on_failure(&self.title, self.id, &self.nodes);
         }
         if let Err(error) = tear_down(self.id) {
@@ -103,8 +105,14 @@ impl Builder {
         let id = LabId::fresh().map_err(io("name the lab"))?;
         let reaper = Reaper::start(&program, id)?;
         // From here on the guard removes whatever was made.
-        let mut lab =
-            Lab { title: self.title.clone(), id, nodes: Vec::new(), _reaper: reaper, finished: true };
+        let mut lab = Lab {
+            title: self.title.clone(),
+            id,
+            nodes: Vec::new(),
+            _reaper: reaper,
+            is_test: !self.quiet,
+            finished: true,
+        };
         std::fs::create_dir_all(id.folder()).map_err(io("make the lab's folder"))?;
         let namespace = Arc::new(Namespace::create(id.namespace())?);
         let links: Vec<_> = (0..)
@@ -122,14 +130,18 @@ impl Builder {
             .nodes
             .iter()
             .zip(booted)
-            .map(|(node, took)| format!("{} ({:?}, {:.1} s)", node.name(), node.userland(), took.as_secs_f32()))
+            .map(|(node, took)| {
+                format!("{} ({:?}, {:.1} s)", node.name(), node.userland(), took.as_secs_f32())
+            })
             .collect();
-        println!(
-            "lab {id} \"{}\": booted {} in {:.1} s",
-            self.title,
-            names.join(", "),
-            started.elapsed().as_secs_f32()
-        );
+        let took = started.elapsed().as_secs_f32();
+        let line =
+            format!("lab {id} \"{}\": booted {} in {took:.1} s", self.title, names.join(", "));
+        if self.quiet {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
         Ok(lab)
     }
 

@@ -92,9 +92,7 @@ impl Namespace {
 }
 
 /// Threads that have changed their namespace must not be used for anything else.
-fn in_own_thread<T: Send>(
-    act: impl FnOnce() -> Result<T, LabError> + Send,
-) -> Result<T, LabError> {
+fn in_own_thread<T: Send>(act: impl FnOnce() -> Result<T, LabError> + Send) -> Result<T, LabError> {
     std::thread::scope(|scope| scope.spawn(act).join()).unwrap_or_else(|_| {
         Err(io("run a thread of its own")(std::io::Error::other("the thread panicked")))
     })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::boot_config::BootConfig;
@@ -148,6 +149,17 @@ impl Node {
         self.0.channel.stream(&cmd.into(), stdout, stderr).await
     }
 
+    /// Opens a command on a terminal of this size; the caller carries the frames.
+    pub(crate) async fn terminal(
+        &self,
+        cmd: &Cmd,
+        rows: u16,
+        columns: u16,
+    ) -> Result<TcpStream, LabError> {
+        drop(self.running().await?);
+        self.0.channel.terminal(cmd, rows, columns).await
+    }
+
     /// Starts a program that is to run on by itself, its output in `/var/log/lab/NAME.log`; returns
     /// its process id on the node. It ends with the node's power.
     pub async fn start(&self, name: &str, cmd: impl Into<Cmd>) -> Result<u32, LabError> {
@@ -178,7 +190,8 @@ impl Node {
     /// Waits until Open vSwitch can be started: a daemon that starts in the first ten seconds after
     /// boot counts no CPU, starts no handler thread, and forwards nothing for a long time.
     pub async fn ready_for_ovs(&self) -> Result<(), LabError> {
-        const UPTIME: &str = "read up idle </proc/uptime; [ ${up%.*} -ge 11 ] || { echo $up; exit 1; }";
+        const UPTIME: &str =
+            "read up idle </proc/uptime; [ ${up%.*} -ge 11 ] || { echo $up; exit 1; }";
         let uptime = Duration::from_secs(11);
         if let Some(since) = self.running().await?.since {
             // The clock itself is the condition; the node is asked only when it should be there.

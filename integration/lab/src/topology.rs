@@ -144,11 +144,12 @@ pub struct Builder {
     pub(crate) title: String,
     pub(crate) nodes: Vec<NodeSpec>,
     pub(crate) patience: Duration,
+    pub(crate) quiet: bool,
 }
 
 impl Builder {
     pub(crate) fn new(title: String) -> Self {
-        Self { title, nodes: Vec::new(), patience: Duration::from_secs(60) }
+        Self { title, nodes: Vec::new(), patience: Duration::from_secs(60), quiet: false }
     }
 
     /// One more node.
@@ -161,6 +162,12 @@ impl Builder {
     /// above the two seconds it takes on an idle machine.
     pub fn boot_within(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Prints what it booted to standard error, for programs whose output belongs to somebody else.
+    pub(crate) fn quiet(mut self) -> Self {
+        self.quiet = true;
         self
     }
 

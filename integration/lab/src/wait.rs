@@ -32,9 +32,7 @@ pub async fn until<T, E: Display, Look: Future<Output = Result<T, E>>>(
     };
     match tokio::time::timeout(bound, looking).await {
         Ok(found) => Ok(found),
-        Err(_) => {
-            Err(LabError::NotMet { what: what.to_owned(), waited: started.elapsed(), last })
-        }
+        Err(_) => Err(LabError::NotMet { what: what.to_owned(), waited: started.elapsed(), last }),
     }
 }
 
