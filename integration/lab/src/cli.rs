@@ -80,9 +80,7 @@ pub(crate) struct Topology {
 /// arguments.
 pub fn main() -> ExitCode {
     if let Some(config) = agent::init::wanted() {
-        let ended = agent::init::run(&config);
-        eprintln!("lab init: {ended:?}");
-        return ExitCode::FAILURE;
+        return agent::init::run_or_power_off(&config);
     }
     match run(Args::parse().what) {
         Ok(code) => ExitCode::from(code),

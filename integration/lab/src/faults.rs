@@ -131,10 +131,12 @@ impl Node {
     /// names; removing it ends the fault.
     pub async fn fill(&self, folder: &str) -> Result<String, LabError> {
         let file = format!("{folder}/lab-filler");
-        // fallocate is quick and takes most; dd takes the rest and must end with "no space".
+        // fallocate is quick and takes most; dd takes the rest, down to the last block.
         let script = "free=$(df --output=avail -B1 \"$1\" | tail -n1); \
-            fallocate -l \"$free\" \"$2\" || :; \
-            dd if=/dev/zero of=\"$2\" bs=4096 oflag=append conv=notrunc,fsync 2>/dev/null || :; \
+            fallocate -l $((free / 100 * 98)) \"$2\"; \
+            for size in 65536 4096; do \
+              dd if=/dev/zero of=\"$2\" bs=$size oflag=append conv=notrunc 2>/dev/null || :; \
+            done; sync \"$2\"; \
             [ \"$(df --output=avail -B1 \"$1\" | tail -n1)\" -lt 65536 ]";
         let fill = Cmd::sh(script).args(["sh", folder, &file]).deadline(Duration::from_secs(120));
         self.run(fill).await?;

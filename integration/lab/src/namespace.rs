@@ -9,6 +9,7 @@ use std::time::Duration;
 use dockline_exec::Program;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::gettid;
 
 use crate::error::{LabError, errno, io};
@@ -68,6 +69,10 @@ impl Namespace {
                 let connection = TcpStream::connect_timeout(&to, patience)?;
                 connection.set_nonblocking(true)?;
                 connection.set_nodelay(true)?;
+                // Closing must reach the agent at once, also past input that a hung command does
+                // not take: a plain end of the connection would queue behind it for ever.
+                let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+                setsockopt(&connection, sockopt::Linger, &at_once)?;
                 Ok(connection)
             };
             // Nobody waits any more if the caller's deadline has passed.

@@ -8,10 +8,12 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::pivot_root;
 
@@ -28,8 +30,20 @@ pub(crate) fn wanted() -> Option<PathBuf> {
     (std::process::id() == 1).then(|| std::env::var_os(VARIABLE)).flatten().map(PathBuf::from)
 }
 
-/// Brings the node up; returns only with an error, upon which the kernel stops.
-pub(crate) fn run(config: &Path) -> anyhow::Result<()> {
+/// Brings the node up and keeps it up. An error goes to the console and switches the node off: a
+/// first process that merely ended would bury it under the kernel's panic.
+pub(crate) fn run_or_power_off(config: &Path) -> ExitCode {
+    if let Err(error) = run(config) {
+        eprintln!("lab init: {error:?}");
+    }
+    match reboot(RebootMode::RB_POWER_OFF) {
+        Ok(never) => match never {},
+        Err(error) => eprintln!("lab init: switching off: {error}"),
+    }
+    ExitCode::FAILURE
+}
+
+fn run(config: &Path) -> anyhow::Result<()> {
     let config = fs::read(config).with_context(|| format!("reading {}", config.display()))?;
     let config: BootConfig = serde_json::from_slice(&config)?;
     let root = build_root(&config)?;
