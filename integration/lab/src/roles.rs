@@ -72,7 +72,9 @@ impl Node {
     pub async fn import_busybox(&self) -> Result<(), LabError> {
         let script = "d=$(mktemp -d); mkdir -p $d/bin $d/tmp $d/proc $d/sys $d/dev $d/etc; \
             cp /bin/busybox $d/bin/; \
-            for name in $($d/bin/busybox --list); do ln -sf busybox $d/bin/$name; done; \
+            for name in $($d/bin/busybox --list); do \
+              [ $name = busybox ] || ln -s busybox $d/bin/$name; \
+            done; \
             tar -C $d -c . | docker import --change 'CMD [\"sh\"]' - busybox:lab; rm -r $d";
         self.sh(script).await.map(drop)
     }

@@ -26,7 +26,7 @@ async fn reaches(from: &Node, to: &str) -> bool {
 
 /// How many pings have arrived at a node, answered or not.
 async fn pings_seen(node: &Node) -> u32 {
-    let line = "awk '/^Icmp: [0-9]/ { print $9 }' /proc/net/snmp";
+    let line = "awk '/^Icmp: [0-9]/ { print $10 }' /proc/net/snmp";
     node.sh(line).await.unwrap().parse().unwrap()
 }
 
