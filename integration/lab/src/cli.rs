@@ -74,6 +74,15 @@ pub(crate) struct Topology {
     /// Memory per node in MiB.
     #[arg(long, default_value_t = 2048)]
     pub(crate) memory: u32,
+    /// Start an etcd cluster over all nodes; its clients' port is 2379.
+    #[arg(long)]
+    pub(crate) etcd: bool,
+    /// Start Open vSwitch with the kernel datapath on every node.
+    #[arg(long)]
+    pub(crate) ovs: bool,
+    /// Start dockerd on every node, with the image busybox:lab.
+    #[arg(long)]
+    pub(crate) docker: bool,
 }
 
 /// Runs the command line; also the first process of every node, which the kernel starts without

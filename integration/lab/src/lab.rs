@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dockline_exec::Program;
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -239,11 +241,15 @@ fn control_address(node: usize, end: u8) -> Ipv4Addr {
     Ipv4Addr::new(169, 254, u8::try_from(node).unwrap_or(u8::MAX), end)
 }
 
-/// Spreads nodes over the CPUs; two labs that the test runner starts at once begin at different ones.
+/// Spreads nodes over the CPUs this process may use; two labs that the test runner starts at once
+/// begin at different ones.
 fn cpu_for(node: usize) -> usize {
     let slot = std::env::var("NEXTEST_TEST_GROUP_SLOT").ok().and_then(|slot| slot.parse().ok());
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    (node + slot.unwrap_or(0)) % cpus
+    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
+    let allowed = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
+    let allowed: Vec<usize> = allowed.collect();
+    let turn = node + slot.unwrap_or(0);
+    allowed.get(turn % allowed.len().max(1)).copied().unwrap_or(0)
 }
 
 /// Makes the images of a node's disks; the last one, for its root, with a file system.

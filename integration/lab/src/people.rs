@@ -35,7 +35,23 @@ async fn boot(topology: &Topology) -> anyhow::Result<Lab> {
             .card_at(Ipv4Addr::new(10, 77, 0, at), 24);
         lab = lab.node((0..topology.disks).fold(node, |node, _| node.disk_mib(DISK)));
     }
-    Ok(lab.boot().await?)
+    let lab = lab.boot().await?;
+    if topology.etcd {
+        let endpoints = lab.start_etcd().await?;
+        eprintln!("etcd serves at {}", endpoints.join(","));
+    }
+    for node in lab.nodes() {
+        if topology.ovs {
+            node.start_ovs().await?;
+            eprintln!("Open vSwitch runs on {}", node.name());
+        }
+        if topology.docker {
+            node.start_dockerd(&[]).await?;
+            node.import_busybox().await?;
+            eprintln!("dockerd runs on {}", node.name());
+        }
+    }
+    Ok(lab)
 }
 
 /// Ends with what ended first: the work, or a signal that asks this process to end, which is
@@ -106,7 +122,10 @@ async fn session(node: &Node, raw: bool) -> anyhow::Result<u8> {
     let settings = if raw { "stty sane" } else { "stty sane -echo" };
     let prompt = format!("PS1='{}:\\w# '", node.name());
     let start = format!("{settings}; exec env {prompt} bash --norc --noprofile -i");
-    let (rows, columns) = SIZE;
+    let (rows, columns) = terminal_size::terminal_size()
+        .map_or(SIZE, |(terminal_size::Width(columns), terminal_size::Height(rows))| {
+            (rows, columns)
+        });
     let cmd = Cmd::new("sh").arg("-c").arg(start).env("TERM", "xterm-256color").folder("/root");
     let connection = node.terminal(&cmd, rows, columns).await?;
     carry(connection).await
