@@ -41,6 +41,16 @@ pub enum LabError {
         /// The last lines of its console.
         console: String,
     },
+    /// A node's kernel ended by itself, which no verb asked for.
+    #[error("node {node} died ({why}); the end of its console:\n{console}")]
+    Died {
+        /// The node.
+        node: String,
+        /// How it ended.
+        why: String,
+        /// The last lines of its console.
+        console: String,
+    },
     /// A command was asked of a node that has no power.
     #[error("node {node} is off: boot it first")]
     Off {

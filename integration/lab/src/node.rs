@@ -14,7 +14,7 @@ use crate::channel::Channel;
 use crate::command::{Cmd, Output};
 use crate::error::{LabError, io};
 use crate::trunk::{Taps, Trunk};
-use crate::uml::{Kernel, Running, end_in_words, tail};
+use crate::uml::{Kernel, Running, end_of, tail};
 use crate::wire::{HELLO_PORT, Hello, VERSION, receive};
 use crate::{topology::Userland, wait};
 
@@ -72,8 +72,13 @@ impl Node {
     pub async fn boot(&self) -> Result<Duration, LabError> {
         let mut power = self.0.power.lock().await;
         let started = Instant::now();
-        if power.running.is_some() {
-            return Ok(Duration::ZERO);
+        if let Some(running) = power.running.take() {
+            if running.ended().borrow().is_none() {
+                power.running = Some(running);
+                return Ok(Duration::ZERO);
+            }
+            // Its kernel has died by itself, but what it ran may not have ended.
+            running.cut().await?;
         }
         power.boots += 1;
         let config = BootConfig { boot: power.boots, ..self.0.config.clone() };
@@ -84,10 +89,10 @@ impl Node {
         std::fs::write(&self.0.kernel.config, text).map_err(io("write a boot config"))?;
         let hello = SocketAddr::from((config.lab_address, HELLO_PORT));
         let hello = self.0.channel.namespace.listen(hello)?;
-        let mut running = self.0.kernel.start()?;
+        let running = self.0.kernel.start()?;
         let why = tokio::select! {
             ready = hello_from(&hello, power.boots) => ready.err(),
-            end = running.ended() => Some(end_in_words(end)),
+            why = end_of(running.ended()) => Some(why),
             () = tokio::time::sleep_until((started + self.0.patience).into()) => {
                 Some(format!("not ready after {} s", self.0.patience.as_secs()))
             }
@@ -127,8 +132,23 @@ impl Node {
 
     /// Runs a command to its end, whatever its exit code.
     pub async fn output(&self, cmd: impl Into<Cmd>) -> Result<Output, LabError> {
-        drop(self.running().await?);
-        self.0.channel.output(&cmd.into()).await
+        let cmd = cmd.into();
+        self.while_alive(self.0.channel.output(&cmd)).await
+    }
+
+    /// Does something with a node that has power; if its kernel ends meanwhile, that is the error.
+    async fn while_alive<T>(
+        &self,
+        work: impl Future<Output = Result<T, LabError>>,
+    ) -> Result<T, LabError> {
+        let ended = self.running().await?.running.as_ref().map(Running::ended);
+        let Some(ended) = ended else { return work.await };
+        let why = tokio::select! {
+            done = work => return done,
+            why = end_of(ended) => why,
+        };
+        let (node, console) = (self.0.name.clone(), tail(&self.console()));
+        Err(LabError::Died { node, why, console })
     }
 
     /// Runs a script in the node's shell, fails unless all of it succeeds, and returns what it
@@ -145,8 +165,8 @@ impl Node {
         stdout: &mut (impl AsyncWrite + Unpin),
         stderr: &mut (impl AsyncWrite + Unpin),
     ) -> Result<i32, LabError> {
-        drop(self.running().await?);
-        self.0.channel.stream(&cmd.into(), stdout, stderr).await
+        let cmd = cmd.into();
+        self.while_alive(self.0.channel.stream(&cmd, stdout, stderr)).await
     }
 
     /// Opens a command on a terminal of this size; the caller carries the frames.
@@ -163,8 +183,8 @@ impl Node {
     /// Starts a program that is to run on by itself, its output in `/var/log/lab/NAME.log`; returns
     /// its process id on the node. It ends with the node's power.
     pub async fn start(&self, name: &str, cmd: impl Into<Cmd>) -> Result<u32, LabError> {
-        drop(self.running().await?);
-        self.0.channel.start(&cmd.into(), format!("/var/log/lab/{name}.log")).await
+        let (cmd, log) = (cmd.into(), format!("/var/log/lab/{name}.log"));
+        self.while_alive(self.0.channel.start(&cmd, log)).await
     }
 
     /// Waits until a command exits with 0; says what its last run wrote if it never does.

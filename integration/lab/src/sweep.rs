@@ -60,15 +60,26 @@ pub(crate) fn tear_down(id: LabId) -> Result<(), LabError> {
             Err(error) => return Err(errno(format!("unmount {}", handle.display()))(error)),
         }
     }
-    match std::fs::remove_dir_all(id.folder()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(io(format!("remove {}", id.folder().display()))(error));
-        }
-        _ => {}
-    }
+    remove(&id.folder())?;
     // The folder of all labs goes with the last of them; as long as it has others it stays.
     let _ = std::fs::remove_dir(folders());
     Ok(())
+}
+
+/// Removes a folder that somebody else may be removing at this moment.
+fn remove(folder: &Path) -> Result<(), LabError> {
+    const ATTEMPTS: usize = 5;
+    let mut last = Ok(());
+    for _ in 0..ATTEMPTS {
+        match std::fs::remove_dir_all(folder) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !folder.exists() => {
+                return Ok(());
+            }
+            Err(error) => last = Err(io(format!("remove {}", folder.display()))(error)),
+        }
+    }
+    last
 }
 
 /// The live processes whose network namespace is the one behind this handle.

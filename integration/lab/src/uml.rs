@@ -14,6 +14,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::Child;
+use tokio::sync::watch;
 
 use crate::boot_config::{CONTROL_CARD, VARIABLE};
 use crate::error::{LabError, io};
@@ -86,6 +87,14 @@ impl Kernel {
         args
     }
 
+    /// Where the kernel is to keep the node's memory, unless its own choice, /dev/shm, has room: a
+    /// node that finds that full dies of it, at an odd moment.
+    fn memory_folder(&self) -> Option<(&'static str, &Path)> {
+        let shm = nix::sys::statvfs::statvfs("/dev/shm").ok();
+        let room = shm.map_or(0, |shm| (shm.blocks_available() * shm.fragment_size()) >> 20);
+        (room < u64::from(self.memory)).then_some(("TMPDIR", self.folder.as_path()))
+    }
+
     /// Switches the power on.
     #[expect(clippy::disallowed_methods, reason = "a node runs until it is cut: no deadline fits")]
     pub(crate) fn start(&self) -> Result<Running, LabError> {
@@ -99,6 +108,7 @@ impl Kernel {
             .args(self.args())
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .envs(self.memory_folder())
             .stdin(Stdio::null())
             .stdout(console)
             .stderr(errors)
@@ -110,27 +120,43 @@ impl Kernel {
             doing: format!("start node {}", self.name),
             source: std::io::Error::other("it ended at once"),
         })?;
-        Ok(Running { child, group })
+        let (tell, ended) = watch::channel(None);
+        tokio::spawn(bury(child, tell));
+        Ok(Running { group, ended })
     }
 }
 
 /// A node's kernel that has power. Dropping it cuts the power.
 #[derive(Debug)]
 pub(crate) struct Running {
-    child: Child,
     group: Pid,
+    ended: Ended,
+}
+
+/// Tells how a kernel ended, once it has.
+pub(crate) type Ended = watch::Receiver<Option<String>>;
+
+/// Waits for a kernel's end and tells how it ended.
+async fn bury(mut child: Child, tell: watch::Sender<Option<String>>) {
+    let status = child.wait().await;
+    tell.send_replace(Some(end_in_words(status)));
+}
+
+/// Waits until a kernel has ended; returns how.
+pub(crate) async fn end_of(mut ended: Ended) -> String {
+    let told = ended.wait_for(Option::is_some).await.ok().and_then(|how| how.clone());
+    told.unwrap_or_else(|| "it was lost with the runtime that watched it".to_owned())
 }
 
 impl Running {
-    /// Waits for its end.
-    pub(crate) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
-        self.child.wait().await
+    /// What tells of its end.
+    pub(crate) fn ended(&self) -> Ended {
+        self.ended.clone()
     }
 
     /// Cuts the power and waits until nothing of it runs, so that its disks can be used again.
-    pub(crate) async fn cut(mut self) -> Result<(), LabError> {
+    pub(crate) async fn cut(self) -> Result<(), LabError> {
         self.kill();
-        self.child.wait().await.map_err(io("wait for a killed node"))?;
         let group = self.group;
         wait::until("every process of the killed node is gone", GONE, || {
             let left = group_members(group);
@@ -175,7 +201,7 @@ fn is_member(pid: i32, group: Pid) -> bool {
 }
 
 /// How a node ended, in words.
-pub(crate) fn end_in_words(status: std::io::Result<ExitStatus>) -> String {
+fn end_in_words(status: std::io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => format!("it ended with exit code {code}"),

@@ -78,7 +78,7 @@ async fn a_hung_command_is_killed_and_the_others_go_on() -> anyhow::Result<()> {
     assert_eq!(node.sh("sleep 1000 & echo left it").await?, "left it");
     assert!(started.elapsed() < Duration::from_secs(10));
     node.run("pgrep --exact sleep").await?;
-    let many: Vec<_> = (0..20)
+    let many: Vec<_> = (0..50)
         .map(|at| {
             let node = node.clone();
             tokio::spawn(async move { node.sh(format!("echo {at}")).await })
@@ -139,6 +139,18 @@ async fn a_paused_node_does_nothing_and_goes_on() -> anyhow::Result<()> {
     node.run("true").await?;
     lab.down().await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_dies_by_itself_says_so_and_boots_again() -> anyhow::Result<()> {
+    let (lab, node) = one("death").await?;
+    let crash = Cmd::sh("echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger");
+    let died = node.run(crash.deadline(Duration::from_secs(10))).await.unwrap_err();
+    assert!(matches!(died, LabError::Died { .. }), "{died}");
+    assert!(died.to_string().contains("sysrq"), "the console tells why: {died}");
+    node.boot().await?;
+    node.run("true").await?;
+    Ok(lab.down().await?)
 }
 
 #[tokio::test]

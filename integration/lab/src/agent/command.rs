@@ -1,9 +1,9 @@
 //! One command of one connection: started, fed, its output sent, killed when the lab hangs up.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,7 +29,7 @@ type Sender = Arc<Mutex<TcpStream>>;
 pub(crate) struct Progress {
     /// Chunks read so far.
     chunks: AtomicU64,
-    /// Chunks read and not yet taken by the lab.
+    /// Chunks about to be read, or read and not yet taken by the lab.
     sending: AtomicU64,
 }
 
@@ -79,12 +79,14 @@ fn attached(mut connection: TcpStream, mut command: Command) -> io::Result<()> {
     let sender: Sender = Arc::new(Mutex::new(connection.try_clone()?));
     let progress = Arc::new(Progress::default());
     let (done, outputs) = mpsc::channel();
-    let pipes: [(Kind, Option<Box<dyn Read + Send>>); 2] = [
-        (Kind::Stdout, child.stdout.take().map(|pipe| Box::new(pipe) as _)),
-        (Kind::Stderr, child.stderr.take().map(|pipe| Box::new(pipe) as _)),
-    ];
-    for (kind, pipe) in pipes {
+    let mut pipes = Vec::new();
+    for (kind, pipe) in [
+        (Kind::Stdout, child.stdout.take().map(OwnedFd::from)),
+        (Kind::Stderr, child.stderr.take().map(OwnedFd::from)),
+    ] {
         let Some(pipe) = pipe else { continue };
+        pipes.push(pipe.try_clone()?);
+        let pipe = File::from(pipe);
         let (sender, progress, done) = (Arc::clone(&sender), Arc::clone(&progress), done.clone());
         std::thread::spawn(move || {
             relay(pipe, kind, &sender, &progress);
@@ -100,20 +102,27 @@ fn attached(mut connection: TcpStream, mut command: Command) -> io::Result<()> {
     watch(connection.try_clone()?, &child, Arc::clone(&ended));
     let status = child.wait()?;
     ended.store(true, Ordering::SeqCst);
-    drain(&outputs, &progress);
+    drain(&outputs, &pipes, &progress);
     send(&sender, Kind::Exit, &code(status).to_be_bytes())?;
     // Only this half: closing with input unread would reset the connection and lose the exit code.
     connection.shutdown(Shutdown::Write)
 }
 
 /// Sends a pipe's bytes as they come, until its end or the connection's.
-pub(crate) fn relay(mut from: impl Read, kind: Kind, to: &Sender, progress: &Progress) {
+pub(crate) fn relay(mut from: File, kind: Kind, to: &Sender, progress: &Progress) {
     let mut chunk = vec![0; CHUNK];
-    // A terminal ends with an error instead of an end of file: both mean that nothing more comes.
-    while let Ok(len @ 1..) = from.read(&mut chunk) {
+    loop {
+        wait_for(from.as_fd(), PollFlags::POLLIN);
+        // Counted before it leaves the pipe, so that `drain` sees it in one place or the other.
         progress.sending.fetch_add(1, Ordering::SeqCst);
-        progress.chunks.fetch_add(1, Ordering::SeqCst);
+        // A terminal ends with an error instead of an end of file: both mean that nothing more
+        // comes.
+        let Ok(len @ 1..) = from.read(&mut chunk) else {
+            progress.sending.fetch_sub(1, Ordering::SeqCst);
+            return;
+        };
         let sent = send(to, kind, &chunk[..len]);
+        progress.chunks.fetch_add(1, Ordering::SeqCst);
         progress.sending.fetch_sub(1, Ordering::SeqCst);
         if sent.is_err() {
             return;
@@ -121,13 +130,27 @@ pub(crate) fn relay(mut from: impl Read, kind: Kind, to: &Sender, progress: &Pro
     }
 }
 
-/// Waits until both outputs have ended, or are silent although the command has ended.
-fn drain(outputs: &mpsc::Receiver<()>, progress: &Progress) {
+/// Waits until something of this kind can be told of a file.
+fn wait_for(file: BorrowedFd<'_>, what: PollFlags) {
+    // An error is an interruption: the file is open and there is but one.
+    while poll(&mut [PollFd::new(file, what)], PollTimeout::NONE).is_err() {}
+}
+
+/// Waits until both outputs have ended, or are silent although the command has ended. Silent is an
+/// output whose pipe is empty: on a busy node its thread may not have had its turn for a long time.
+fn drain(outputs: &mpsc::Receiver<()>, pipes: &[OwnedFd], progress: &Progress) {
+    let readable = |pipe: &OwnedFd| {
+        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO) != Ok(0)
+    };
+
     let mut seen = progress.chunks.load(Ordering::SeqCst);
     while outputs.recv_timeout(SILENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-        let now = progress.chunks.load(Ordering::SeqCst);
+        let waiting = pipes.iter().any(readable);
         // A lab that reads slowly is not silence.
-        if now == seen && progress.sending.load(Ordering::SeqCst) == 0 {
+        let sending = progress.sending.load(Ordering::SeqCst) > 0;
+        let now = progress.chunks.load(Ordering::SeqCst);
+        if now == seen && !waiting && !sending {
             return;
         }
         seen = now;
@@ -150,8 +173,7 @@ pub(crate) fn watch(connection: TcpStream, child: &Child, ended: Arc<AtomicBool>
     let Ok(group) = i32::try_from(child.id()) else { return };
     std::thread::spawn(move || {
         let hung_up = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
-        let mut fds = [PollFd::new(connection.as_fd(), hung_up)];
-        while poll(&mut fds, PollTimeout::NONE).is_err() {}
+        wait_for(connection.as_fd(), hung_up);
         if !ended.load(Ordering::SeqCst) {
             // It may end in this very moment; then there is nothing left to kill.
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
