@@ -49,17 +49,28 @@ const TICK: Duration = Duration::from_secs(5);
 /// The root of Debian 13; made now if it is not there. Two that ask at once make it once.
 pub async fn debian13() -> Result<PathBuf, LabError> {
     let cache = std::env::var_os("DOCKLINE_LAB_CACHE").map_or_else(|| CACHE.into(), PathBuf::from);
-    let image = cache.join(format!("debian13-{:016x}", recipe()));
+    let name = format!("debian13-{:016x}", recipe());
+    once(&cache, &name, async |aside| debootstrap(aside).await).await
+}
+
+/// The folder of this name in the cache, made if it is not there: whole, or not at all, and by one
+/// of all that ask.
+async fn once(
+    cache: &Path,
+    name: &str,
+    make: impl AsyncFnOnce(&Path) -> Result<(), ExecError>,
+) -> Result<PathBuf, LabError> {
+    let image = cache.join(name);
     if image.exists() {
         return Ok(image);
     }
-    std::fs::create_dir_all(&cache).map_err(io(format!("make {}", cache.display())))?;
+    std::fs::create_dir_all(cache).map_err(io(format!("make {}", cache.display())))?;
     let lock = File::create(cache.join("lock")).map_err(io("open the image lock"))?;
     // The one who waits here finds the image made. The lock ends with this process at the latest.
     let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await;
     let _lock = lock.map_err(std::io::Error::other).flatten().map_err(io("take the image lock"))?;
     if !image.exists() {
-        let aside = cache.join("debian13.making");
+        let aside = cache.join("making");
         remove(&aside)?;
         make(&aside).await.map_err(|source| LabError::Image { path: image.clone(), source })?;
         std::fs::rename(&aside, &image).map_err(io(format!("name {}", image.display())))?;
@@ -85,11 +96,11 @@ fn remove(folder: &Path) -> Result<(), LabError> {
     }
 }
 
-async fn make(folder: &Path) -> Result<(), ExecError> {
+async fn debootstrap(folder: &Path) -> Result<(), ExecError> {
     let mirror = mirror().await?;
     println!("lab: making {} from {mirror}", folder.display());
     // Its mounts and whatever its packages start stay in namespaces of its own and end with it.
-    let mut debootstrap = Program::new("unshare")
+    let mut program = Program::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child", "debootstrap", "--variant=minbase"])
         .arg(format!("--include={}", PACKAGES.join(",")))
         .arg(SUITE)
@@ -97,10 +108,10 @@ async fn make(folder: &Path) -> Result<(), ExecError> {
         .arg(mirror)
         .deadline(DEADLINE);
     if let Some(proxy) = proxy().await? {
-        debootstrap = debootstrap.env("http_proxy", proxy);
+        program = program.env("http_proxy", proxy);
     }
     let started = Instant::now();
-    let making = debootstrap.run();
+    let making = program.run();
     tokio::pin!(making);
     let mut tick = tokio::time::interval(TICK);
     loop {
@@ -162,7 +173,44 @@ async fn proxy() -> Result<Option<String>, ExecError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
+
+    #[tokio::test]
+    async fn two_that_ask_at_once_make_it_once() {
+        let cache = tempfile::tempdir().unwrap();
+        let made = AtomicU32::new(0);
+        let make = async |aside: &Path| {
+            made.fetch_add(1, Ordering::SeqCst);
+            std::fs::create_dir(aside).unwrap();
+            // The other one has its turn while this is half made.
+            Program::new("sleep").arg("0.2").run().await.map(drop)
+        };
+        let (one, other) =
+            tokio::join!(once(cache.path(), "image", make), once(cache.path(), "image", make));
+        assert_eq!(one.unwrap(), other.unwrap());
+        assert_eq!(made.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_making_that_fails_leaves_no_image_and_the_next_begins_anew() {
+        let cache = tempfile::tempdir().unwrap();
+        let failing = async |aside: &Path| {
+            std::fs::create_dir(aside).unwrap();
+            std::fs::write(aside.join("half"), "").unwrap();
+            Program::new("false").run().await.map(drop)
+        };
+        let error = once(cache.path(), "image", failing).await.unwrap_err();
+        assert!(matches!(error, LabError::Image { .. }));
+        assert!(!cache.path().join("image").exists());
+        let making = async |aside: &Path| {
+            std::fs::create_dir(aside).unwrap();
+            Ok(())
+        };
+        let image = once(cache.path(), "image", making).await.unwrap();
+        assert!(!image.join("half").exists(), "the half-made one was taken over");
+    }
 
     #[test]
     fn the_main_archive_is_chosen() {

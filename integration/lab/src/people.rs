@@ -13,11 +13,12 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, stderr, stdin, stdout};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use crate::channel::number;
 use crate::cli::Topology;
 use crate::wire::{CHUNK, Kind, receive, send};
-use crate::{Cmd, Lab, Node, NodeSpec, Userland};
+use crate::{Cmd, Lab, LabError, Node, NodeSpec, Userland};
 
 /// The size of a shell's terminal when the real one's is not known.
 const SIZE: (u16, u16) = (40, 120);
@@ -40,18 +41,29 @@ async fn boot(topology: &Topology) -> anyhow::Result<Lab> {
         let endpoints = lab.start_etcd().await?;
         eprintln!("etcd serves at {}", endpoints.join(","));
     }
+    let mut starts = JoinSet::new();
     for node in lab.nodes() {
-        if topology.ovs {
-            node.start_ovs().await?;
-            eprintln!("Open vSwitch runs on {}", node.name());
-        }
-        if topology.docker {
-            node.start_dockerd(&[]).await?;
-            node.import_busybox().await?;
-            eprintln!("dockerd runs on {}", node.name());
-        }
+        starts.spawn(start(node.clone(), topology.ovs, topology.docker));
+    }
+    while let Some(started) = starts.join_next().await {
+        started??;
     }
     Ok(lab)
+}
+
+/// Starts what is asked for on a node.
+async fn start(node: Node, ovs: bool, docker: bool) -> Result<(), LabError> {
+    if docker {
+        node.start_dockerd(&[]).await?;
+        node.import_busybox().await?;
+        eprintln!("dockerd runs on {}", node.name());
+    }
+    // Last, because it has to wait for the node's age.
+    if ovs {
+        node.start_ovs().await?;
+        eprintln!("Open vSwitch runs on {}", node.name());
+    }
+    Ok(())
 }
 
 /// Ends with what ended first: the work, or a signal that asks this process to end, which is

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::sync::watch;
@@ -122,7 +122,7 @@ impl Kernel {
         })?;
         let (tell, ended) = watch::channel(None);
         tokio::spawn(bury(child, tell));
-        Ok(Running { group, ended })
+        Ok(Running { group, folder: self.folder.clone(), ended })
     }
 }
 
@@ -130,6 +130,7 @@ impl Kernel {
 #[derive(Debug)]
 pub(crate) struct Running {
     group: Pid,
+    folder: PathBuf,
     ended: Ended,
 }
 
@@ -157,9 +158,8 @@ impl Running {
     /// Cuts the power and waits until nothing of it runs, so that its disks can be used again.
     pub(crate) async fn cut(self) -> Result<(), LabError> {
         self.kill();
-        let group = self.group;
         wait::until("every process of the killed node is gone", GONE, || {
-            let left = group_members(group);
+            let left = self.members();
             let gone = if left.is_empty() { Ok(()) } else { Err(format!("processes {left:?}")) };
             std::future::ready(gone)
         })
@@ -168,12 +168,40 @@ impl Running {
 
     /// Sends a signal to the kernel alone: stopped, it does nothing for its guest.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), LabError> {
-        nix::sys::signal::kill(self.group, signal).map_err(crate::error::errno("signal a node"))
+        kill(self.group, signal).map_err(crate::error::errno("signal a node"))
     }
 
     fn kill(&self) {
-        // It may have ended by itself; then there is nothing left to kill.
-        let _ = killpg(self.group, Signal::SIGKILL);
+        if self.ended.borrow().is_none() {
+            // It may end by itself in this moment; then there is nothing left to kill.
+            let _ = killpg(self.group, Signal::SIGKILL);
+            return;
+        }
+        // The kernel is buried, and its number may be somebody else's by now.
+        for pid in self.members() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+
+    /// The live processes of this node.
+    fn members(&self) -> Vec<i32> {
+        let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+        let number = |entry: std::io::Result<std::fs::DirEntry>| {
+            entry.ok()?.file_name().to_str()?.parse::<i32>().ok()
+        };
+        processes.filter_map(number).filter(|&pid| self.is_member(pid).unwrap_or(false)).collect()
+    }
+
+    /// Whether a process is in the group and has the node's folder in its command line, as all
+    /// processes of a user-mode kernel have; `None` if it is gone.
+    fn is_member(&self, pid: i32) -> Option<bool> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let (state, group) = (fields.next()?, fields.nth(1)?);
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let folder = self.folder.to_string_lossy();
+        let ours = String::from_utf8_lossy(&line).contains(&*folder);
+        Some(state != "Z" && group == self.group.to_string() && ours)
     }
 }
 
@@ -181,23 +209,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// The live processes of a group.
-fn group_members(group: Pid) -> Vec<i32> {
-    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let number = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.ok()?.file_name().to_str()?.parse::<i32>().ok()
-    };
-    processes.filter_map(number).filter(|&pid| is_member(pid, group)).collect()
-}
-
-fn is_member(pid: i32, group: Pid) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
-    let mut fields = fields.split_whitespace();
-    let (state, group_of) = (fields.next(), fields.nth(1));
-    state != Some("Z") && group_of == Some(group.to_string().as_str())
 }
 
 /// How a node ended, in words.

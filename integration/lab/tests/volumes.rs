@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dockline_lab::{Cmd, DiskFault, Lab, LabError, Node, NodeSpec};
+use dockline_lab::{Cmd, DiskFault, Lab, LabError, Node, NodeSpec, Userland};
 
 async fn one(title: &str) -> anyhow::Result<(Lab, Node)> {
     let lab = Lab::builder(title).node(NodeSpec::new("a").disk_mib(2048)).boot().await?;
@@ -20,7 +20,18 @@ fn thin(disk: &str) -> Cmd {
 
 #[tokio::test]
 async fn a_thin_volume_grows_while_mounted_and_survives_a_power_cut() -> anyhow::Result<()> {
-    let (lab, node) = one("thin volume").await?;
+    grows_and_survives("thin volume", Userland::Debian12).await
+}
+
+#[tokio::test]
+async fn a_thin_volume_on_debian13_does_too() -> anyhow::Result<()> {
+    grows_and_survives("thin volume on Debian 13", Userland::Debian13).await
+}
+
+async fn grows_and_survives(title: &str, userland: Userland) -> anyhow::Result<()> {
+    let node = NodeSpec::new("a").userland(userland).disk_mib(2048);
+    let lab = Lab::builder(title).node(node).boot().await?;
+    let node = lab.node("a")?;
     node.run(thin("/dev/ubda")).await?;
     node.sh("echo kept >/v/file; sync").await?;
     node.run("lvextend -q -r -L 900M vg/v").await?;
