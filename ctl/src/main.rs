@@ -1,2 +1,55 @@
-//! To be filled.
-fn main() {}
+//! `dockline`: the operators' command.
+//!
+//! It asks the daemons over their admin sockets and shows what they say, as a table for people or
+//! as JSON for programs. It decides nothing and keeps nothing.
+
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use dockline_daemon::Config;
+
+#[derive(Debug, Parser)]
+#[command(name = "dockline", version, about = "See and steer Dockline's daemons on this host.")]
+struct Arguments {
+    /// The daemons' configuration file; without one, /etc/dockline/dockline.toml if it is there.
+    #[arg(long, global = true, env = "DOCKLINE_CONFIG")]
+    config: Option<PathBuf>,
+    /// How to show the result.
+    #[arg(long, short, global = true, default_value = "table")]
+    output: Output,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// How a result is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// A table.
+    Table,
+    /// One JSON value.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show how each daemon is doing. Exits with 1 unless all are up and well.
+    Status,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match Config::load(arguments.config.as_deref()) {
+        Ok(config) => match arguments.verb {
+            Verb::Status => status::show(&config, arguments.output).await,
+        },
+        Err(error) => Err(error.into()),
+    };
+    done.unwrap_or_else(|error: anyhow::Error| {
+        eprintln!("dockline: {error:#}");
+        ExitCode::FAILURE
+    })
+}
