@@ -1,5 +1,6 @@
 //! Docker's calls.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use dockline_mounts::{Holder, MountError, holders};
@@ -123,7 +124,7 @@ impl<B: Backend> VolumeDriver for Driver<B> {
     }
 
     async fn list(&self) -> Result<Vec<Volume>, DriverError> {
-        let table = self.change_table(|table| table.clone());
+        let table = self.shared.table.read().unwrap_or_else(PoisonError::into_inner);
         Ok(table.iter().map(|(name, entry)| self.show(name, entry)).collect())
     }
 }

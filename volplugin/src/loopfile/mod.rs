@@ -32,8 +32,8 @@ use crate::blocking;
 use crate::mkfs::Mkfs;
 use files::Files;
 
-/// The points of a change after which a crash leaves something else on the disk. The tests die at
-/// each of them.
+/// The points of a change after which a crash leaves something else on the disk. The tests fail and
+/// die at each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// The folder of a volume being made is there.

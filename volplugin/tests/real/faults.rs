@@ -232,12 +232,32 @@ async fn what_a_crash_left_is_put_right_at_the_next_start() {
     docker.mount("data1", "a").await.unwrap();
     drop(driver);
     std::fs::write(place.folder.path().join("run/uses.json"), "torn").unwrap();
-    // Removed, and killed before the content was deleted; begun, and killed.
+    // Removed, and killed before the content was deleted. Begun, and killed.
     std::fs::rename(place.root().join("volumes/data2"), place.root().join("trash/x")).unwrap();
     std::fs::create_dir_all(place.root().join("creating/y/z")).unwrap();
 
     let driver = place.start().await;
     assert_eq!(driver.counts(), Counts { volumes: 1, mounted: 0, damaged: 0 });
+    place.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_new_volume_does_not_inherit_the_uses_of_a_removed_one() {
+    let place = Place::new();
+    let driver = place.start().await;
+    Docker(&driver).create("data1", SMALL).await.unwrap();
+    let at = Docker(&driver).mount("data1", "a").await.unwrap();
+    drop(driver);
+    // Removed, and killed before its uses were forgotten.
+    dockline_mounts::unmount(at.parent().unwrap()).unwrap();
+    std::fs::rename(place.root().join("volumes/data1"), place.root().join("trash/x")).unwrap();
+
+    let driver = place.start().await;
+    let docker = Docker(&driver);
+    docker.create("data1", SMALL).await.unwrap();
+    docker.mount("data1", "b").await.unwrap();
+    docker.unmount("data1", "b").await.unwrap();
+    assert!(!at.exists());
     place.assert_clean().await;
 }
 
