@@ -14,6 +14,9 @@ use crate::Output;
 /// A daemon answers this at once, or is in trouble.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The table's width in characters where there is no terminal to ask.
+const WIDTH: u16 = 120;
+
 /// The daemons: their name for Docker and for operators.
 const DAEMONS: [(&str, &str); 3] =
     [("dockline-ipam", "ipam"), ("dockline-net", "net"), ("dockline-vol", "vol")];
@@ -97,7 +100,12 @@ impl Seen {
 
 fn table(seen: &[Seen]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    if table.width().is_none() {
+        table.set_width(WIDTH);
+    }
     table.set_header(["DAEMON", "STATE", "VERSION", "NEEDS", "LOOKS AFTER"]);
     table.add_rows(seen.iter().map(Seen::row));
     table

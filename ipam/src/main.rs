@@ -1,2 +1,7 @@
-//! To be filled.
-fn main() {}
+//! `dockline-ipam`: the IPAM plugin, from `main` to serving.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dockline_ipam::run()
+}

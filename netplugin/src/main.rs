@@ -1,2 +1,46 @@
-//! To be filled.
-fn main() {}
+//! `dockline-net`: Docker's network driver over Open vSwitch.
+//!
+//! * [`driver`]: Docker's calls.
+//! * [`networks`]: the networks, in the store.
+//! * [`switch`]: the bridge, and endpoints as ports on it; their truth is OVSDB.
+//! * [`janitor`]: what a crash left behind.
+//! * [`status`]: what operators are told.
+//!
+//! What a request comes to is decided in `dockline-net-core`; addresses are the IPAM driver's.
+
+mod driver;
+mod failure;
+mod janitor;
+mod networks;
+mod status;
+mod switch;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use dockline_daemon::{About, Context, run};
+use dockline_net_core::options::Mtu;
+use dockline_plugin_specs::route::NetworkPlugin;
+
+use driver::Driver;
+use janitor::Janitor;
+use networks::Networks;
+use status::NetStatus;
+use switch::Switch;
+
+const ABOUT: About =
+    About { name: "dockline-net", short: "net", version: env!("CARGO_PKG_VERSION") };
+
+fn main() -> ExitCode {
+    run(ABOUT, async |context: Context| {
+        let config = &context.config;
+        let mtu = config.net.mtu;
+        let default_mtu = Mtu::new(mtu)
+            .ok_or_else(|| anyhow::anyhow!("net.mtu = {mtu} is no MTU: 68 to 65535 bytes"))?;
+        let networks = Arc::new(Networks::new(config.state_dir.join("net.redb")));
+        let switch = Arc::new(Switch::new(&config.net, &config.host)?);
+        tokio::spawn(Janitor::new(Arc::clone(&switch)).run(context.stop.clone()));
+        let driver = Driver::new(Arc::clone(&networks), Arc::clone(&switch), default_mtu);
+        Ok((NetworkPlugin(driver), NetStatus::new(context, networks, switch)))
+    })
+}

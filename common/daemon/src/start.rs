@@ -3,6 +3,7 @@
 //! A daemon is up before dockerd and does not need it, nor anything else: its sockets are taken and
 //! answered first, and what is missing is said in each refused call and in `dockline status`.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -127,6 +128,11 @@ where
 {
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
+    // Only what is kept there needs it: each use says why if it is not to be had.
+    let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.state_dir);
+    if let Err(error) = folder {
+        tracing::error!(folder = %config.state_dir.display(), %error, "cannot make the folder");
+    }
     let mut inherited = Inherited::from_env();
     let lock = |what: &str| config.run_dir.join(format!("{}.{what}.lock", about.short));
     let plugin_path = config.plugins_dir.join(format!("{}.sock", about.name));

@@ -1,0 +1,187 @@
+//! The suite on this machine itself: starting what is missing, and stopping just that again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use dockline_host::daemons::{Daemon, built};
+use dockline_host::demo::Demo;
+use dockline_host::docker::{self, Docker};
+use dockline_host::place::Place;
+use dockline_host::process::Process;
+use dockline_host::report::{note, step};
+use dockline_host::switch::{self, Switch, ovs_vsctl};
+use nix::unistd::geteuid;
+
+/// Where what `up` started keeps its files and logs.
+pub(crate) const FOLDER: &str = "/var/lib/dockline-up";
+/// The daemons' own folder (the default of the configuration's `state_dir`).
+const STATE: &str = "/var/lib/dockline";
+/// Our bridge (the default of the configuration's `net.bridge`).
+const BRIDGE: &str = "dockline0";
+
+/// The processes that `up` started, by name; kept in a file, so that `down` stops no others.
+#[derive(Debug, Default)]
+struct Started(BTreeMap<String, Process>);
+
+impl Started {
+    fn file() -> std::path::PathBuf {
+        Path::new(FOLDER).join("started.json")
+    }
+
+    fn load() -> Result<Self> {
+        match std::fs::read(Self::file()) {
+            Ok(text) => Ok(Self(serde_json::from_slice(&text).context("started.json is damaged")?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn add(&mut self, name: &str, process: Process) -> Result<()> {
+        self.0.insert(name.to_owned(), process);
+        std::fs::write(Self::file(), serde_json::to_vec_pretty(&self.0)?)?;
+        Ok(())
+    }
+
+    fn runs(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(Process::is_alive)
+    }
+}
+
+/// Starts what is missing and runs the demonstration.
+pub(crate) async fn up() -> Result<()> {
+    ensure!(geteuid().is_root(), "this needs root: it makes network interfaces and mounts");
+    let place = Place::here(Path::new(FOLDER))?;
+    let mut started = Started::load()?;
+    start_switch(&place, &mut started).await?;
+    for daemon in Daemon::ALL {
+        start_daemon(daemon, &place, &mut started).await?;
+    }
+    let docker = start_docker(&place, &mut started).await?;
+    Demo::new(&docker, &place).run().await?;
+    println!("==> dockline status");
+    let status = place.program(built("dockline")?.to_str().context("a path that is not text")?);
+    note(status.arg("status").run().await?.text());
+    say_what_next(&docker)
+}
+
+async fn start_switch(place: &Place, started: &mut Started) -> Result<()> {
+    if switch::answers(place).await {
+        println!("==> Open vSwitch runs already");
+        return Ok(());
+    }
+    let switch = step("starting Open vSwitch", Switch::start(place)).await?;
+    started.add("ovsdb-server", switch.database)?;
+    started.add("ovs-vswitchd", switch.vswitchd)
+}
+
+async fn start_daemon(daemon: Daemon, place: &Place, started: &mut Started) -> Result<()> {
+    let name = daemon.name();
+    if daemon.answers(place).await {
+        println!("==> {name} runs already");
+        return Ok(());
+    }
+    let process = step(&format!("starting {name}"), daemon.start(place)).await?;
+    started.add(name, process)
+}
+
+async fn start_docker(place: &Place, started: &mut Started) -> Result<Docker> {
+    let own = Docker { host: format!("unix://{FOLDER}/docker.sock"), process: None };
+    if started.runs("dockerd") && own.version(place).await.is_ok() {
+        println!("==> dockerd runs already");
+        return Ok(own);
+    }
+    if let Some(docker) = Docker::found(place).await {
+        println!("==> using this machine's dockerd {}", docker.version(place).await?);
+        return Ok(docker);
+    }
+    let what = "starting a dockerd of our own (none answers on /var/run/docker.sock)";
+    let docker = step(what, Docker::start(place, &docker::QUIET)).await?;
+    note(format!("version {}", docker.version(place).await?));
+    if let Some(process) = docker.process {
+        started.add("dockerd", process)?;
+    }
+    Ok(docker)
+}
+
+fn say_what_next(docker: &Docker) -> Result<()> {
+    let status = built("dockline")?;
+    println!("\nIt works. What to try next:");
+    println!("    export DOCKER_HOST={}", docker.host);
+    println!("    docker exec web1 ping -c 1 10.100.0.3");
+    println!("    docker network inspect prod");
+    println!("    docker volume inspect data1");
+    println!("    ovs-vsctl show");
+    println!("    {} status", status.display());
+    println!("Logs are in {FOLDER}. `make down` stops it all and keeps the volumes;");
+    println!("`make purge` removes them too.");
+    Ok(())
+}
+
+/// Stops and removes what [`up`] made.
+pub(crate) async fn down(purge: bool) -> Result<()> {
+    ensure!(geteuid().is_root(), "this needs root, as `make up` did");
+    let place = Place::here(Path::new(FOLDER))?;
+    let started = Started::load()?;
+    let own = Docker { host: format!("unix://{FOLDER}/docker.sock"), process: None };
+    let docker = if started.runs("dockerd") { Some(own) } else { Docker::found(&place).await };
+    if let Some(docker) = &docker {
+        println!("==> removing the demonstration");
+        Demo::new(docker, &place).remove(purge).await?;
+        if started.runs("dockerd") {
+            remove_containers(docker, &place).await?;
+        }
+    }
+    if switch::answers(&place).await {
+        remove_bridge(&place).await?;
+    }
+    // dockerd before the plugins it calls, and the switch last.
+    for name in
+        ["dockerd", "dockline-vol", "dockline-net", "dockline-ipam", "ovs-vswitchd", "ovsdb-server"]
+    {
+        if let Some(process) = started.0.get(name).filter(|process| process.is_alive()) {
+            step(&format!("stopping {name}"), process.stop()).await?;
+        }
+    }
+    remove_folder(FOLDER)?;
+    if purge {
+        remove_folder(STATE)?;
+        println!("Everything is gone, the volumes too.");
+    } else {
+        println!("Everything is stopped. Volumes stay in {STATE}; `make purge` removes them.");
+    }
+    Ok(())
+}
+
+/// Removes the containers of our own dockerd, which would otherwise run on without it.
+async fn remove_containers(docker: &Docker, place: &Place) -> Result<()> {
+    let all = docker.run(place, &["ps", "--all", "--quiet"]).await?;
+    for container in all.lines() {
+        note(format!("docker rm -f {container}"));
+        docker.run(place, &["rm", "-f", container]).await?;
+    }
+    Ok(())
+}
+
+/// Removes our bridge, unless something else is still on it.
+async fn remove_bridge(place: &Place) -> Result<()> {
+    if ovs_vsctl(place, &["br-exists", BRIDGE]).await.is_err() {
+        return Ok(());
+    }
+    let ports = ovs_vsctl(place, &["list-ports", BRIDGE]).await?;
+    if ports.is_empty() {
+        ovs_vsctl(place, &["del-br", BRIDGE]).await?;
+    } else {
+        note(format!("the bridge {BRIDGE} stays: it has the ports {}", ports.replace('\n', ", ")));
+    }
+    Ok(())
+}
+
+fn remove_folder(folder: &str) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {folder}"))
+        }
+        _ => Ok(()),
+    }
+}

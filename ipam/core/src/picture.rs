@@ -1,0 +1,293 @@
+//! A pool as this process sees it: what is held, what is about to be, and what comes next.
+//!
+//! The picture only chooses; the store decides. What the store tells, in its order, is `held`; what
+//! this process has chosen and the store has not told of yet is `claimed`. A picture that is behind
+//! costs a refused transaction, never an address with two owners.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use dockline_types::PoolCidr;
+
+use crate::{Occupancy, Subnet};
+
+/// Nothing is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the pool is exhausted: all {usable} addresses of {} are held; remove containers, or create \
+     the network with a larger {}", scope(*range, *pool),
+    if range.is_some() { "--ip-range" } else { "--subnet" }
+)]
+pub struct Exhausted {
+    /// The pool.
+    pub pool: PoolCidr,
+    /// The range of it that was asked.
+    pub range: Option<PoolCidr>,
+    /// How many addresses of it can be used at all.
+    pub usable: u128,
+}
+
+fn scope(range: Option<PoolCidr>, pool: PoolCidr) -> String {
+    range.map_or(pool.to_string(), |range| format!("the range {range} in {pool}"))
+}
+
+/// How long a claim lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// The store has not answered yet.
+    Open,
+    /// The store has answered; from this revision on, `held` says what is so.
+    Until(u64),
+}
+
+/// A pool as this process sees it.
+#[derive(Debug)]
+pub struct Picture {
+    subnet: Subnet,
+    held: Occupancy,
+    claimed: BTreeMap<u128, Claim>,
+    /// Where to go on looking, for each range that is in use.
+    next: BTreeMap<Option<PoolCidr>, u128>,
+}
+
+impl Picture {
+    /// A pool of which nothing is held.
+    pub fn new(subnet: Subnet) -> Self {
+        Self { subnet, held: Occupancy::default(), claimed: BTreeMap::new(), next: BTreeMap::new() }
+    }
+
+    /// How many addresses are held.
+    pub fn held(&self) -> u64 {
+        self.held.len()
+    }
+
+    /// Whether a choice has not been settled yet.
+    pub fn is_claiming(&self) -> bool {
+        !self.claimed.is_empty()
+    }
+
+    /// The store tells that an address is held, or no longer. An address of another pool is
+    /// ignored.
+    pub fn tell(&mut self, address: IpAddr, is_held: bool) {
+        let Some(offset) = self.subnet.offset(address) else { return };
+        if is_held {
+            self.held.insert(offset);
+        } else {
+            self.held.remove(offset);
+        }
+    }
+
+    /// The store has told all that happened up to `revision`.
+    pub fn told_up_to(&mut self, revision: u64) {
+        self.claimed.retain(|_, claim| match claim {
+            Claim::Open => true,
+            Claim::Until(until) => *until > revision,
+        });
+    }
+
+    /// Takes what another picture of the pool, read anew from the store, has as held.
+    pub fn replace_held(&mut self, fresh: Picture) {
+        self.held = fresh.held;
+    }
+
+    /// Chooses a free address and claims it: the next after the one that was chosen last, so that
+    /// an address that was given back rests for as long as possible.
+    pub fn choose(&mut self, range: Option<PoolCidr>) -> Result<IpAddr, Exhausted> {
+        let (first, last) = self.subnet.usable_in(range);
+        let next = self.next.get(&range).copied().unwrap_or(first).clamp(first, last.max(first));
+        let free = self.free(next, last).or_else(|| self.free(first, last));
+        let Some(offset) = free else {
+            let usable = if first > last { 0 } else { last - first + 1 };
+            return Err(Exhausted { pool: self.subnet.cidr(), range, usable });
+        };
+        self.next.insert(range, if offset < last { offset + 1 } else { first });
+        self.claimed.insert(offset, Claim::Open);
+        Ok(self.subnet.at(offset))
+    }
+
+    /// Chooses the first free address of the pool and claims it: every host that chooses a gateway
+    /// for an empty pool chooses the same.
+    pub fn choose_first(&mut self) -> Result<IpAddr, Exhausted> {
+        self.next.remove(&None);
+        self.choose(None)
+    }
+
+    /// The first offset in these bounds that is neither held nor claimed.
+    fn free(&self, first: u128, last: u128) -> Option<u128> {
+        let mut from = first;
+        loop {
+            let free = self.held.first_free(from, last)?;
+            // Claims are few: what is in flight, and what the store has not told yet.
+            if !self.claimed.contains_key(&free) {
+                return Some(free);
+            }
+            from = free.checked_add(1)?;
+        }
+    }
+
+    /// The store did not take the choice, or it was not needed: it is free again.
+    pub fn unclaim(&mut self, address: IpAddr) {
+        if let Some(offset) = self.subnet.offset(address) {
+            self.claimed.remove(&offset);
+        }
+    }
+
+    /// The store answered at `revision` that the address is held, by whomever. Until the picture
+    /// has been told as much, the address is not chosen again.
+    pub fn settle(&mut self, address: IpAddr, revision: u64) {
+        if let Some(offset) = self.subnet.offset(address)
+            && let Some(claim) = self.claimed.get_mut(&offset)
+        {
+            *claim = Claim::Until(revision);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn picture(text: &str) -> Picture {
+        Picture::new(text.parse::<PoolCidr>().unwrap().try_into().unwrap())
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_was_given_back_rests_until_the_others_have_had_their_turn() {
+        let mut pool = picture("10.0.0.0/29");
+        let mut given = Vec::new();
+        for _ in 0..10 {
+            let chosen = pool.choose(None).unwrap();
+            given.push(chosen.to_string());
+            pool.unclaim(chosen);
+        }
+        let turn = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"];
+        assert_eq!(given[..6], turn);
+        assert_eq!(given[6..], turn[..4]);
+        assert_eq!(pool.choose_first().unwrap(), address("10.0.0.1"));
+    }
+
+    #[test]
+    fn exhausted_is_told_with_figures() {
+        let mut pool = picture("10.0.0.0/24");
+        let range: Option<PoolCidr> = Some("10.0.0.254/31".parse().unwrap());
+        assert_eq!(pool.choose(range).unwrap(), address("10.0.0.254"));
+        let error = pool.choose(range).unwrap_err();
+        assert!(
+            error.to_string().contains("all 1 addresses of the range 10.0.0.254/31 in 10.0.0.0/24"),
+            "{error}"
+        );
+        assert_eq!(pool.choose(Some("10.0.0.255/32".parse().unwrap())).unwrap_err().usable, 0);
+        let rest = (0..253).map(|_| pool.choose(None).unwrap()).collect::<BTreeSet<_>>();
+        assert_eq!(rest.len(), 253);
+        let error = pool.choose(None).unwrap_err();
+        assert_eq!((error.usable, error.range), (254, None));
+        assert!(error.to_string().contains("all 254 addresses of 10.0.0.0/24"), "{error}");
+    }
+
+    #[test]
+    fn a_claim_lasts_until_the_store_has_told_its_outcome() {
+        let mut pool = picture("10.0.0.0/31");
+        let first = pool.choose(None).unwrap();
+        pool.settle(first, 7);
+        pool.told_up_to(6);
+        assert_eq!(pool.choose(None).unwrap(), address("10.0.0.1"));
+        assert!(pool.choose(None).is_err());
+        pool.tell(first, true);
+        pool.told_up_to(7);
+        assert!(pool.choose(None).is_err(), "now it is held");
+        pool.tell(first, false);
+        assert_eq!(pool.choose(None).unwrap(), first);
+        // An unanswered claim outlasts every revision.
+        pool.told_up_to(u64::MAX);
+        assert!(pool.choose(None).is_err());
+        assert!(pool.is_claiming());
+    }
+
+    #[test]
+    fn a_pool_of_any_size_takes_no_more_time_or_memory() {
+        for text in ["fd00::/64", "fd00::/16", "10.0.0.0/8"] {
+            let mut pool = picture(text);
+            for _ in 0..100_000 {
+                let chosen = pool.choose(None).unwrap();
+                pool.tell(chosen, true);
+                pool.unclaim(chosen);
+            }
+            assert_eq!(pool.held(), 100_000);
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Choose(bool),
+        Tell(u32, bool),
+        Settle(usize),
+        Unclaim(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            5 => any::<bool>().prop_map(Step::Choose),
+            2 => (0..70u32, any::<bool>()).prop_map(|(at, held)| Step::Tell(at, held)),
+            2 => any::<usize>().prop_map(Step::Settle),
+            2 => any::<usize>().prop_map(Step::Unclaim),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn it_chooses_what_is_free_and_fails_only_when_nothing_is(
+            steps in prop::collection::vec(step(), 1..200)
+        ) {
+            // Offsets of 10.0.0.0/26; the range is its upper half.
+            let mut pool = picture("10.0.0.0/26");
+            let range: PoolCidr = "10.0.0.32/27".parse().unwrap();
+            let (mut held, mut claimed) = (BTreeSet::new(), BTreeSet::new());
+            let base = u32::from_be_bytes([10, 0, 0, 0]);
+            let address = |at: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(base + at));
+            for (revision, step) in (1..).zip(steps) {
+                match step {
+                    Step::Choose(ranged) => {
+                        let from = if ranged { 32 } else { 1 };
+                        let free = (from..63).map(address)
+                            .any(|address| !held.contains(&address) && !claimed.contains(&address));
+                        match pool.choose(ranged.then_some(range)) {
+                            Ok(chosen) => {
+                                prop_assert!(chosen >= address(from) && chosen < address(63));
+                                prop_assert!(!held.contains(&chosen));
+                                prop_assert!(claimed.insert(chosen), "{} was claimed", chosen);
+                            }
+                            Err(_) => prop_assert!(!free),
+                        }
+                    }
+                    Step::Tell(at, is_held) => {
+                        pool.tell(address(at), is_held);
+                        if is_held && at < 64 {
+                            held.insert(address(at));
+                        } else {
+                            held.remove(&address(at));
+                        }
+                    }
+                    Step::Settle(at) => if let Some(&chosen) = claimed.iter().nth(at % 64) {
+                        pool.settle(chosen, revision);
+                        pool.told_up_to(revision);
+                        claimed.remove(&chosen);
+                    },
+                    Step::Unclaim(at) => if let Some(&chosen) = claimed.iter().nth(at % 64) {
+                        pool.unclaim(chosen);
+                        claimed.remove(&chosen);
+                    },
+                }
+                prop_assert_eq!(pool.held(), held.len() as u64);
+                prop_assert_eq!(pool.is_claiming(), !claimed.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Requesting and releasing addresses.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use dockline_ipam_core::{AddressRecord, Holder, Place, PoolId, PoolKey, PoolRecord};
+use dockline_store::{Compare, Entry, Key, Op, Revision, Store, Txn};
+use tokio::sync::RwLockReadGuard;
+
+use crate::IpamError;
+use crate::engine::{Engine, Mark, TRIES, Written, key, pool_key, read_record, write_record};
+use crate::view::{Pool, Record};
+
+/// How often, and how many times, a write of unknown outcome is looked for to undo it.
+const LOOK: Duration = Duration::from_secs(1);
+const LOOKS: usize = 60;
+
+/// A chosen address: free again when dropped, unless the store has answered.
+#[derive(Debug)]
+struct Claim<'a> {
+    pool: &'a Pool,
+    address: IpAddr,
+    open: bool,
+}
+
+impl Claim<'_> {
+    /// The store answered at this revision that somebody holds the address.
+    fn settle(mut self, revision: Revision) {
+        self.pool.state().picture.settle(self.address, revision.0);
+        self.open = false;
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            self.pool.state().picture.unclaim(self.address);
+        }
+    }
+}
+
+/// What an attempt to hold an address came to.
+enum Held {
+    Done(Revision),
+    /// Somebody has it.
+    Taken(Revision, Box<Entry>),
+    /// It was free, and yet something stood in the way; look again.
+    Again(Revision),
+}
+
+fn now() -> u64 {
+    // A clock before 1970 says nothing worth an error.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn address_key(pool: &PoolKey, address: IpAddr) -> Result<Key, IpamError> {
+    key(&Place::Address(pool.clone(), address))
+}
+
+impl<S: Store> Engine<S> {
+    /// Holds an address for `holder`: this one, or else the next that is free in the pool's range.
+    pub async fn request_address(
+        self: &Arc<Self>,
+        id: &PoolId,
+        address: Option<IpAddr>,
+        holder: Holder,
+    ) -> Result<IpAddr, IpamError> {
+        let pool = self.existing(id.key()).await?;
+        let _gate: RwLockReadGuard<'_, ()> = pool.gate.read().await;
+        match (address, &holder) {
+            (Some(address), _) => {
+                id.key().subnet.check_address(address)?;
+                self.hold_named(&pool, address, &holder).await?;
+                Ok(address)
+            }
+            (None, Holder::Gateway { .. }) => self.hold_gateway(&pool, &holder).await,
+            (None, _) => self.hold_next(&pool, id, &holder).await,
+        }
+    }
+
+    /// The pool, if it exists.
+    async fn existing(&self, key: &PoolKey) -> Result<Arc<Pool>, IpamError> {
+        for caught_up in [false, true] {
+            if let Some(pool) = self.view.pool(key)
+                && !matches!(pool.state().record, Record::Absent)
+            {
+                return Ok(pool);
+            }
+            if !caught_up {
+                self.catch_up().await?;
+            }
+        }
+        Err(IpamError::UnknownPool(key.clone()))
+    }
+
+    /// Holds the next free address of the range.
+    async fn hold_next(
+        self: &Arc<Self>,
+        pool: &Pool,
+        id: &PoolId,
+        holder: &Holder,
+    ) -> Result<IpAddr, IpamError> {
+        let mut caught_up = false;
+        for _ in 0..TRIES {
+            let chosen = pool.state().picture.choose(id.range());
+            let address = match chosen {
+                Ok(address) => address,
+                // What was released a moment ago may not have reached the picture.
+                Err(_) if !caught_up => {
+                    self.catch_up().await?;
+                    caught_up = true;
+                    continue;
+                }
+                Err(exhausted) => return Err(exhausted.into()),
+            };
+            let claim = Claim { pool, address, open: true };
+            match self.try_hold(pool, address, holder).await? {
+                Held::Done(revision) => {
+                    claim.settle(revision);
+                    return Ok(address);
+                }
+                Held::Taken(revision, _) => claim.settle(revision),
+                Held::Again(revision) => self.view.wait(revision).await?,
+            }
+        }
+        Err(IpamError::Busy { what: format!("the pool {}", pool.key) })
+    }
+
+    /// Holds the gateway of the pool that other networks have, or else its first free address.
+    async fn hold_gateway(
+        self: &Arc<Self>,
+        pool: &Pool,
+        holder: &Holder,
+    ) -> Result<IpAddr, IpamError> {
+        self.catch_up().await?;
+        for _ in 0..TRIES {
+            let gateway = match &pool.state().record {
+                Record::Known(record, _) => record.gateway,
+                Record::Absent | Record::Damaged => None,
+            };
+            if let Some(gateway) = gateway {
+                match self.hold_named(pool, gateway, holder).await {
+                    Ok(()) => return Ok(gateway),
+                    // It was given up, and a container has it now.
+                    Err(IpamError::InUse { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            let address = pool.state().picture.choose_first()?;
+            let claim = Claim { pool, address, open: true };
+            match self.try_hold(pool, address, holder).await? {
+                Held::Done(revision) => {
+                    claim.settle(revision);
+                    return Ok(address);
+                }
+                Held::Taken(revision, _) | Held::Again(revision) => {
+                    claim.settle(revision);
+                    self.view.wait(revision).await?;
+                }
+            }
+        }
+        Err(IpamError::Busy { what: format!("the pool {}", pool.key) })
+    }
+
+    /// Holds this address, sharing it where that is possible.
+    async fn hold_named(
+        self: &Arc<Self>,
+        pool: &Pool,
+        address: IpAddr,
+        holder: &Holder,
+    ) -> Result<(), IpamError> {
+        for _ in 0..TRIES {
+            let entry = match self.try_hold(pool, address, holder).await? {
+                Held::Done(_) => return Ok(()),
+                Held::Taken(_, entry) => entry,
+                Held::Again(revision) => {
+                    self.view.wait(revision).await?;
+                    continue;
+                }
+            };
+            let found: AddressRecord = read_record(&entry)?;
+            let Some(joined) = found.holder.joined_by(holder) else {
+                return Err(IpamError::InUse { address, holder: Box::new(found.holder) });
+            };
+            let record = AddressRecord { holder: joined, nonce: self.nonce(), ..found };
+            let txn = Txn::replace(&entry, write_record(&record)?);
+            if let Written::Done(_) = self.write(txn, Mark::Nonce(&record.nonce)).await? {
+                return Ok(());
+            }
+        }
+        Err(IpamError::Busy { what: format!("the address {address}") })
+    }
+
+    /// Tries to create the address's key.
+    async fn try_hold(
+        self: &Arc<Self>,
+        pool: &Pool,
+        address: IpAddr,
+        holder: &Holder,
+    ) -> Result<Held, IpamError> {
+        let place = address_key(&pool.key, address)?;
+        let nonce = self.nonce();
+        let record = AddressRecord { holder: holder.clone(), since: now(), nonce };
+        let (in_pool, remember) = self.pool_part(pool, address, holder)?;
+        let compares = vec![Compare::Absent(place.clone()), in_pool];
+        let mut ops = vec![Op::Put(place.clone(), write_record(&record)?)];
+        ops.extend(remember);
+        let written = self.write(Txn::new(compares, ops)?, Mark::Nonce(&record.nonce)).await;
+        if let Err(IpamError::Unknown(_)) = &written {
+            // Docker will not ask for its release: we said that it failed.
+            tokio::spawn(Arc::clone(self).forget(place, record));
+        }
+        match written? {
+            Written::Done(revision) => Ok(Held::Done(revision)),
+            Written::Refused { revision, found } => {
+                let mut found = found.into_iter();
+                match (found.next().flatten(), found.next().flatten()) {
+                    (Some(entry), _) => Ok(Held::Taken(revision, Box::new(entry))),
+                    (None, Some(_)) => Ok(Held::Again(revision)),
+                    (None, None) => Err(IpamError::UnknownPool(pool.key.clone())),
+                }
+            }
+        }
+    }
+
+    /// What the transaction for an address has to do with its pool: the pool must exist, and a new
+    /// gateway is remembered in its record.
+    fn pool_part(
+        &self,
+        pool: &Pool,
+        address: IpAddr,
+        holder: &Holder,
+    ) -> Result<(Compare, Option<Op>), IpamError> {
+        let place = pool_key(&pool.key)?;
+        let remembered = match &pool.state().record {
+            Record::Known(record, revision) if matches!(holder, Holder::Gateway { .. }) => {
+                Some((record.clone(), *revision))
+            }
+            _ => None,
+        };
+        match remembered {
+            Some((record, revision)) if record.gateway != Some(address) => {
+                let record = PoolRecord { gateway: Some(address), nonce: self.nonce(), ..record };
+                let op = Op::Put(place.clone(), write_record(&record)?);
+                Ok((Compare::Unchanged(place, revision), Some(op)))
+            }
+            _ => Ok((Compare::Present(place), None)),
+        }
+    }
+
+    /// Takes back a write that may have been done, as soon as the store can be asked.
+    async fn forget(self: Arc<Self>, place: Key, record: AddressRecord) {
+        let mut tick = tokio::time::interval(LOOK);
+        for _ in 0..LOOKS {
+            tick.tick().await;
+            let entry = match self.store.get(place.clone()).await {
+                Ok(Some(entry)) => entry,
+                Ok(None) => return,
+                Err(_) => continue,
+            };
+            let ours = read_record::<AddressRecord>(&entry);
+            if !ours.is_ok_and(|found| found.nonce == record.nonce) {
+                return;
+            }
+            if let Ok(Written::Done(_)) = self.write(Txn::remove(&entry), Mark::Gone).await {
+                tracing::info!(key = %place, "took back an address whose request had failed");
+                return;
+            }
+        }
+        tracing::error!(key = %place, "could not find out whether an address was taken");
+    }
+
+    /// Lets go of an address. One that is not held, or not by this host, is left alone, which is a
+    /// success.
+    pub async fn release_address(&self, pool: &PoolKey, address: IpAddr) -> Result<(), IpamError> {
+        if pool.subnet.check_address(address).is_err() {
+            return Ok(());
+        }
+        let place = address_key(pool, address)?;
+        for _ in 0..TRIES {
+            let Some(entry) = self.store.get(place.clone()).await? else { return Ok(()) };
+            let found: AddressRecord = read_record(&entry)?;
+            let Ok(rest) = found.holder.without(&self.settings.host) else {
+                tracing::warn!(%address, %pool, holder = %found.holder, "not ours to release");
+                return Ok(());
+            };
+            let written = match rest {
+                Some(holder) => {
+                    let record = AddressRecord { holder, nonce: self.nonce(), ..found };
+                    let txn = Txn::replace(&entry, write_record(&record)?);
+                    self.write(txn, Mark::Nonce(&record.nonce)).await?
+                }
+                None => self.write(Txn::remove(&entry), Mark::Gone).await?,
+            };
+            if let Written::Done(_) = written {
+                return self.released(pool).await;
+            }
+        }
+        Err(IpamError::Busy { what: format!("the address {address}") })
+    }
+
+    /// After the release of an address: the pool may have been waiting for it to go.
+    async fn released(&self, pool: &PoolKey) -> Result<(), IpamError> {
+        match self.view.record(pool) {
+            Record::Known(record, _) if record.hosts.is_empty() => {
+                self.remove_if_unused(pool).await
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Keeping the view true: one scan, then the watch, and again when changes were missed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dockline_ipam_core::ROOT;
+use dockline_store::{Prefix, Revision, Scan, Store, StoreError, Watch};
+
+use crate::view::View;
+
+/// How many entries a page of the scan has.
+const PAGE: usize = 1000;
+
+/// How long to wait before a store that failed is scanned again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+fn ours() -> Prefix {
+    // A constant far below the limit.
+    Prefix::new(ROOT).unwrap_or_default()
+}
+
+/// Reads everything into the view.
+pub(crate) async fn load<S: Store>(store: &S, view: &View) -> Result<Revision, StoreError> {
+    let mut scan = store.scan(ours(), PAGE);
+    let (mut entries, mut revision) = (Vec::new(), Revision::default());
+    while let Some(page) = scan.next().await? {
+        revision = page.revision;
+        entries.extend(page.entries);
+    }
+    view.replace(&entries, revision);
+    tracing::info!(entries = entries.len(), %revision, "read the store of addresses");
+    Ok(revision)
+}
+
+/// Follows the changes after `revision` until the task is aborted.
+pub(crate) async fn follow<S: Store>(store: Arc<S>, view: Arc<View>, mut revision: Revision) {
+    let mut tick = tokio::time::interval(AGAIN);
+    loop {
+        let mut watch = store.watch(ours(), revision);
+        let error = loop {
+            match watch.next().await {
+                Ok(batch) => view.apply(&batch.events, batch.revision),
+                Err(error) => break error,
+            }
+        };
+        tracing::warn!(%error, "the store's changes were lost; reading it anew");
+        revision = loop {
+            tick.tick().await;
+            match load(&*store, &view).await {
+                Ok(revision) => break revision,
+                Err(error) => tracing::warn!(%error, "cannot read the store"),
+            }
+        };
+    }
+}

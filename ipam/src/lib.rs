@@ -1,0 +1,63 @@
+//! The IPAM plugin: pools and addresses for Docker's networks, kept in the store.
+//!
+//! * [`driver`]: Docker's protocol: text to types, and what is refused before the store is asked.
+//! * [`engine`]: pools and addresses on any store; what it decides is in `dockline-ipam-core`.
+//! * `view`, `follow`: the picture of the store in memory, and the task that keeps it true.
+//! * [`opening`]: the store, opened in the background; until then the plugin says what it waits for.
+
+mod addresses;
+pub mod driver;
+pub mod engine;
+mod error;
+mod follow;
+pub mod opening;
+mod pools;
+mod status;
+mod view;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use dockline_daemon::config::Config;
+use dockline_daemon::{About, Context};
+use dockline_ipam_core::{DefaultPool, HostName};
+use dockline_plugin_specs::route::IpamPlugin;
+use dockline_store::embedded::Embedded;
+
+pub use error::IpamError;
+
+use driver::Driver;
+use engine::Settings;
+use opening::Opening;
+use status::IpamAdmin;
+
+/// Which daemon it is.
+const ABOUT: About =
+    About { name: "dockline-ipam", short: "ipam", version: env!("CARGO_PKG_VERSION") };
+
+/// The embedded store's file in the state folder.
+const FILE: &str = "ipam.redb";
+
+/// Runs the daemon until it is told to stop.
+pub fn run() -> ExitCode {
+    dockline_daemon::run(ABOUT, async |context| build(&context))
+}
+
+fn build(context: &Context) -> anyhow::Result<(IpamPlugin<Driver<Embedded>>, IpamAdmin<Embedded>)> {
+    let settings = settings(&context.config)?;
+    let file = context.config.state_dir.join(FILE);
+    let what = format!("embedded {}", file.display());
+    let open = move || opening::open_embedded(file.clone());
+    let opening = Arc::new(Opening::start(settings, what, open));
+    let driver = Driver::new(Arc::clone(&opening));
+    Ok((IpamPlugin(driver), IpamAdmin::new(context.clone(), opening)))
+}
+
+fn settings(config: &Config) -> anyhow::Result<Settings> {
+    let host: HostName = config.host.parse().context("the configuration's `host` is no name")?;
+    let pools = config.ipam.default_pools.iter();
+    let defaults = pools.map(|pool| DefaultPool::new(pool.base, pool.size));
+    let defaults = defaults.collect::<Result<_, _>>().context("in the section [ipam]")?;
+    Ok(Settings { host, defaults })
+}

@@ -1,0 +1,251 @@
+//! The store's contents as this process sees them: fed by one scan and the watch that follows it,
+//! in the store's order, and by nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use dockline_ipam_core::{Picture, Place, PoolKey, PoolRecord, SpaceName};
+use dockline_store::{Entry, Event, Revision};
+use dockline_types::PoolCidr;
+use tokio::sync::watch;
+
+use crate::IpamError;
+use crate::engine::read_record;
+
+/// How long a change may take from the store to the picture.
+const BEHIND: Duration = Duration::from_secs(5);
+
+/// A pool's record as it was last seen.
+#[derive(Debug, Clone)]
+pub(crate) enum Record {
+    /// There is none.
+    Absent,
+    /// This one, last changed at that revision.
+    Known(PoolRecord, Revision),
+    /// One that cannot be read.
+    Damaged,
+}
+
+/// A pool.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) key: PoolKey,
+    state: Mutex<PoolState>,
+    /// Held for reading while an address is requested, and for writing while the pool is removed,
+    /// so that none is given out of a pool that goes away.
+    pub(crate) gate: tokio::sync::RwLock<()>,
+}
+
+#[derive(Debug)]
+pub(crate) struct PoolState {
+    pub(crate) record: Record,
+    pub(crate) picture: Picture,
+}
+
+impl Pool {
+    fn new(key: PoolKey) -> Self {
+        let picture = Picture::new(key.subnet);
+        let state = Mutex::new(PoolState { record: Record::Absent, picture });
+        Self { key, state, gate: tokio::sync::RwLock::new(()) }
+    }
+
+    /// The pool's state. Never held across an await.
+    pub(crate) fn state(&self) -> MutexGuard<'_, PoolState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    pools: BTreeMap<PoolKey, Arc<Pool>>,
+    /// When the pools of each space last changed.
+    guards: BTreeMap<SpaceName, Revision>,
+    foreign: BTreeSet<String>,
+}
+
+/// Foreign keys that are remembered by name, so that each is reported once.
+const FOREIGN: usize = 100;
+
+impl Contents {
+    fn pool(&mut self, key: PoolKey) -> &Arc<Pool> {
+        let pool = || Arc::new(Pool::new(key.clone()));
+        self.pools.entry(key.clone()).or_insert_with(pool)
+    }
+
+    fn put(&mut self, entry: &Entry) {
+        match Place::read(entry.key.as_bytes()) {
+            Some(Place::Layout) => {}
+            Some(Place::Space(space)) => {
+                self.guards.insert(space, entry.mod_revision);
+            }
+            Some(Place::Pool(key)) => {
+                let record = match read_record(entry) {
+                    Ok(record) => Record::Known(record, entry.mod_revision),
+                    Err(error) => {
+                        tracing::error!(pool = %key, %error, "cannot read the pool's record");
+                        Record::Damaged
+                    }
+                };
+                self.pool(key).state().record = record;
+            }
+            Some(Place::Address(key, address)) => {
+                self.pool(key).state().picture.tell(address, true);
+            }
+            None => self.report(entry.key.to_string()),
+        }
+    }
+
+    fn report(&mut self, key: String) {
+        if self.foreign.len() < FOREIGN && !self.foreign.contains(&key) {
+            tracing::warn!(key, "a key in the store is not ours; it is left alone");
+            self.foreign.insert(key);
+        }
+    }
+
+    fn delete(&mut self, key: &[u8]) {
+        match Place::read(key) {
+            Some(Place::Space(space)) => {
+                self.guards.remove(&space);
+            }
+            Some(Place::Pool(key)) => self.pool(key).state().record = Record::Absent,
+            Some(Place::Address(key, address)) => {
+                self.pool(key).state().picture.tell(address, false);
+            }
+            Some(Place::Layout) | None => {}
+        }
+    }
+
+    /// All has been told up to this revision.
+    fn told(&mut self, revision: Revision) {
+        self.pools.retain(|_, pool| {
+            let mut state = pool.state();
+            state.picture.told_up_to(revision.0);
+            let empty = state.picture.held() == 0 && !state.picture.is_claiming();
+            !(empty && matches!(state.record, Record::Absent))
+        });
+    }
+}
+
+/// The store's contents as this process sees them.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    contents: RwLock<Contents>,
+    told: watch::Sender<Revision>,
+}
+
+/// The pools of a space, for the decision about a new one.
+#[derive(Debug)]
+pub(crate) struct Space {
+    /// The revision of the space's guard; `None` if the space has none yet.
+    pub(crate) guard: Option<Revision>,
+    /// The subnets of its pools.
+    pub(crate) pools: Vec<PoolCidr>,
+}
+
+impl View {
+    fn read<T>(&self, look: impl FnOnce(&Contents) -> T) -> T {
+        look(&self.contents.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Contents)) {
+        change(&mut self.contents.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Takes over what a scan found at `revision`; `entries` are all there is.
+    pub(crate) fn replace(&self, entries: &[Entry], revision: Revision) {
+        let mut fresh = Contents::default();
+        for entry in entries {
+            fresh.put(entry);
+        }
+        self.write(|contents| {
+            contents.guards = fresh.guards;
+            for (key, pool) in &contents.pools {
+                let (record, picture) = match fresh.pools.remove(key) {
+                    Some(found) => {
+                        let mut found = found.state();
+                        let picture =
+                            std::mem::replace(&mut found.picture, Picture::new(key.subnet));
+                        (found.record.clone(), picture)
+                    }
+                    None => (Record::Absent, Picture::new(key.subnet)),
+                };
+                let mut state = pool.state();
+                state.record = record;
+                state.picture.replace_held(picture);
+            }
+            contents.pools.append(&mut fresh.pools);
+            contents.told(revision);
+        });
+        self.told.send_replace(revision);
+    }
+
+    /// Takes over what a watch told.
+    pub(crate) fn apply(&self, events: &[Event], revision: Revision) {
+        self.write(|contents| {
+            for event in events {
+                match event {
+                    Event::Put(entry) => contents.put(entry),
+                    Event::Delete { key, .. } => contents.delete(key.as_bytes()),
+                }
+            }
+            contents.told(revision);
+        });
+        self.told.send_replace(revision);
+    }
+
+    /// Waits until all changes up to `revision` are in here.
+    pub(crate) async fn wait(&self, revision: Revision) -> Result<(), IpamError> {
+        let mut told = self.told.subscribe();
+        match tokio::time::timeout(BEHIND, told.wait_for(|told| *told >= revision)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(IpamError::Behind),
+        }
+    }
+
+    /// A pool that has a record, a claim or an address.
+    pub(crate) fn pool(&self, key: &PoolKey) -> Option<Arc<Pool>> {
+        self.read(|contents| contents.pools.get(key).cloned())
+    }
+
+    /// The record of a pool.
+    pub(crate) fn record(&self, key: &PoolKey) -> Record {
+        self.pool(key).map_or(Record::Absent, |pool| pool.state().record.clone())
+    }
+
+    /// The pools of a space.
+    pub(crate) fn space(&self, space: &SpaceName) -> Space {
+        self.read(|contents| Space {
+            guard: contents.guards.get(space).copied(),
+            pools: existing(contents).filter(|key| key.space == *space).map(cidr).collect(),
+        })
+    }
+
+    /// The subnets of all pools of all spaces.
+    pub(crate) fn all_pools(&self) -> Vec<PoolCidr> {
+        self.read(|contents| existing(contents).map(cidr).collect())
+    }
+
+    /// How many addresses are held in each pool.
+    pub(crate) fn held(&self) -> Vec<(PoolKey, u64)> {
+        self.read(|contents| {
+            let count = |pool: &Arc<Pool>| pool.state().picture.held();
+            contents.pools.iter().map(|(key, pool)| (key.clone(), count(pool))).collect()
+        })
+    }
+
+    /// How many keys were found that are not ours.
+    pub(crate) fn foreign(&self) -> usize {
+        self.read(|contents| contents.foreign.len())
+    }
+}
+
+fn cidr(key: &PoolKey) -> PoolCidr {
+    key.subnet.cidr()
+}
+
+/// The pools that have a record, readable or not.
+fn existing(contents: &Contents) -> impl Iterator<Item = &PoolKey> {
+    let exists = |pool: &Pool| !matches!(pool.state().record, Record::Absent);
+    contents.pools.iter().filter(move |(_, pool)| exists(pool)).map(|(key, _)| key)
+}
