@@ -10,11 +10,10 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Driver, DriverError};
 use crate::backend::{Backend, Found};
-use crate::host::HostError;
 
 /// How often it is looked for uses that ended without a word. What they keep is a mount that nobody
-/// looks into; the look is at all processes of the host.
-const INTERVAL: Duration = Duration::from_secs(30);
+/// looks into. If there are any, the look is at all processes of the host, else nothing is done.
+const INTERVAL: Duration = Duration::from_secs(10);
 
 impl<B: Backend> Driver<B> {
     /// At start: the mounts that are there are the ones that there are. One without a recorded use
@@ -33,9 +32,12 @@ impl<B: Backend> Driver<B> {
             });
             forgotten.await?;
         }
-        let mounted = self.shared.host.mounted().await.map_err(HostError::Table);
-        // Without a mount table nothing is known to be mounted; each Mount looks again.
-        for name in mounted.unwrap_or_default() {
+        let mounted = self.shared.host.mounted().await.unwrap_or_else(|error| {
+            // Each Mount looks again, and refuses for the same reason.
+            tracing::error!(error = ?error, "cannot see what is mounted");
+            Vec::new()
+        });
+        for name in mounted {
             if volumes.contains(&name) {
                 self.set_mounted(&name, true);
                 self.unmount_if_unused(&name).await;

@@ -188,6 +188,23 @@ async fn something_else_in_a_volumes_place_is_not_given_out() {
 }
 
 #[tokio::test]
+async fn a_volume_whose_files_somebody_deleted_can_be_removed() {
+    let place = Place::new();
+    let driver = place.start().await;
+    let docker = Docker(&driver);
+    docker.create("data1", SMALL).await.unwrap();
+    docker.create("data2", SMALL).await.unwrap();
+    std::fs::remove_file(place.image("data1")).unwrap();
+    std::fs::remove_dir_all(place.root().join("volumes/data2")).unwrap();
+    let refused = text(docker.mount("data1", "a").await);
+    assert!(refused.contains("cannot open the image"), "{refused}");
+    docker.remove("data1").await.unwrap();
+    docker.remove("data2").await.unwrap();
+    assert_eq!(driver.counts(), Counts::default());
+    place.assert_clean().await;
+}
+
+#[tokio::test]
 async fn a_program_that_has_the_disk_open_is_named() {
     let place = Place::new();
     let driver = place.start().await;
