@@ -149,6 +149,20 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
+    /// Removes the pools that nobody uses and of which nothing is held: a daemon that was killed
+    /// between the release of a pool's last address and the removal of the pool leaves one.
+    pub(crate) async fn sweep(&self) {
+        for (pool, held) in self.view.held() {
+            let unused = match self.view.record(&pool) {
+                Record::Known(record, _) => record.hosts.is_empty() && held == 0,
+                Record::Absent | Record::Damaged => false,
+            };
+            if unused && let Err(error) = self.remove_if_unused(&pool).await {
+                tracing::warn!(%pool, %error, "cannot remove a pool that nobody uses");
+            }
+        }
+    }
+
     async fn remove(&self, pool: &PoolKey, revision: Revision) -> Result<Written, IpamError> {
         let space = self.view.space(&pool.space);
         let (guard, touch) = guard(&pool.space, space.guard)?;

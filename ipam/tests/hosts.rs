@@ -111,6 +111,17 @@ async fn foreign_and_damaged_keys_are_left_alone_and_do_not_stop_anyone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_a_killed_daemon_left_is_removed_at_the_next_start() {
+    let (store, _folder) = shared();
+    store.put("ipam/pool/dockline/10.0.0.0/24", r#"{"hosts":{}}"#).await;
+    let used = r#"{"hosts":{"other":{"networks":1,"nonce":"x"}}}"#;
+    store.put("ipam/pool/dockline/10.1.0.0/24", used).await;
+    let host = store.host("node1");
+    host.pool("10.0.0.0/16").await.unwrap();
+    host.pool("10.1.0.0/16").await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_newer_layout_is_not_written_to() {
     let (store, _folder) = shared();
     store.put("ipam/layout", "2").await;
