@@ -1,15 +1,11 @@
 //! Several hosts on one store, and what others may have left in it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::support::flaky::Flaky;
+use crate::support::{container, text};
 use dockline_ipam::IpamError;
-use support::flaky::Flaky;
-use support::{container, text};
 
 fn shared() -> (Flaky, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();

@@ -1,14 +1,10 @@
 //! What a real engine sent, sent again: every answer is the one the engine worked with.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::path::Path;
 
+use crate::support::embedded_as;
 use dockline_plugin_specs::route::{IpamPlugin, Plugin, chain};
 use serde_json::Value;
-use support::embedded_as;
 
 async fn replay(engine: &str) {
     let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-specs/captures");

@@ -1,11 +1,5 @@
 //! What the tests of this crate share: a driver on an embedded store in a folder of its own.
 
-#![allow(
-    dead_code,
-    clippy::allow_attributes,
-    reason = "each test program uses a part of this, and each another"
-)]
-
 pub(crate) mod flaky;
 
 use std::net::IpAddr;
