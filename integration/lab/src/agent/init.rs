@@ -97,7 +97,6 @@ fn build_root(config: &BootConfig) -> anyhow::Result<PathBuf> {
         ("run", "run", "tmpfs", "mode=755"),
         ("tmp", "tmp", "tmpfs", ""),
         ("cgroup", "sys/fs/cgroup", "cgroup2", ""),
-        ("modules", "lib/modules", "hostfs", MODULES),
     ] {
         let at = root.join(at);
         // Kernel file systems bring their folders along; the others are made in the overlay.
@@ -113,7 +112,8 @@ fn build_root(config: &BootConfig) -> anyhow::Result<PathBuf> {
         fs::create_dir_all(&at).with_context(|| format!("making {}", at.display()))?;
         bind(&own, &at)?;
     }
-    for (from, to) in &config.shares {
+    let modules = (PathBuf::from(MODULES), PathBuf::from("lib/modules"));
+    for (from, to) in config.shares.iter().chain([&modules]) {
         let at = root.join(to.strip_prefix("/").unwrap_or(to));
         fs::create_dir_all(&at).with_context(|| format!("making {}", at.display()))?;
         mount(Some("share"), &at, Some("hostfs"), MsFlags::MS_RDONLY, Some(from.as_path()))
