@@ -1,7 +1,7 @@
 # What a person types. Each target is one command; the work is done by cargo and the programs under
 # integration/.
 
-.PHONY: help up down purge test check lint
+.PHONY: help up down purge test check captures
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,3 +31,9 @@ test: ## Install what the tests need, and run them all
 	cargo build --workspace --bins
 	cargo nextest run --workspace
 	cargo test --workspace --doc --quiet
+
+captures: ## Capture this machine's engine anew for the tests of plugin-specs
+	@integration/prepare.sh test
+	cargo build --workspace --bins
+	target/debug/dockline-capture scenario --output \
+		plugin-specs/captures/$$(dockerd --version | sed 's/.*version \([0-9]*\.[0-9]*\).*/\1/')

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use dockline_ipam_core::{AddressRecord, Holder, Place, PoolId, PoolKey, PoolRecord};
 use dockline_store::{Compare, Entry, Key, Op, Revision, Store, Txn};
@@ -11,10 +11,6 @@ use tokio::sync::RwLockReadGuard;
 use crate::IpamError;
 use crate::engine::{Engine, Mark, TRIES, Written, key, pool_key, read_record, write_record};
 use crate::view::{Pool, Record};
-
-/// How often, and how many times, a write of unknown outcome is looked for to undo it.
-const LOOK: Duration = Duration::from_secs(1);
-const LOOKS: usize = 60;
 
 /// A chosen address: free again when dropped, unless the store has answered.
 #[derive(Debug)]
@@ -147,16 +143,13 @@ impl<S: Store> Engine<S> {
                     Err(error) => return Err(error),
                 }
             }
-            let address = pool.state().picture.choose_first()?;
-            let claim = Claim { pool, address, open: true };
+            // Not claimed: of all who look for one at once, the first to ask the store has it, and
+            // the others join.
+            let address = pool.state().picture.first_free()?;
             match self.try_hold(pool, address, holder).await? {
-                Held::Done(revision) => {
-                    claim.settle(revision);
-                    return Ok(address);
-                }
+                Held::Done(_) => return Ok(address),
                 Held::Taken(revision, _) | Held::Again(revision) => {
-                    claim.settle(revision);
-                    self.view.wait(revision).await?;
+                    self.view.wait(revision).await?
                 }
             }
         }
@@ -183,9 +176,9 @@ impl<S: Store> Engine<S> {
             let Some(joined) = found.holder.joined_by(holder) else {
                 return Err(IpamError::InUse { address, holder: Box::new(found.holder) });
             };
-            let record = AddressRecord { holder: joined, nonce: self.nonce(), ..found };
+            let record = AddressRecord { holder: joined, ..found };
             let txn = Txn::replace(&entry, write_record(&record)?);
-            if let Written::Done(_) = self.write(txn, Mark::Nonce(&record.nonce)).await? {
+            if let Written::Done(_) = self.write_holder(pool, address, holder, txn).await? {
                 return Ok(());
             }
         }
@@ -200,17 +193,14 @@ impl<S: Store> Engine<S> {
         holder: &Holder,
     ) -> Result<Held, IpamError> {
         let place = address_key(&pool.key, address)?;
-        let nonce = self.nonce();
-        let record = AddressRecord { holder: holder.clone(), since: now(), nonce };
+        self.settle(&place).await?;
+        let record = AddressRecord { holder: holder.clone(), since: now() };
         let (in_pool, remember) = self.pool_part(pool, address, holder)?;
         let compares = vec![Compare::Absent(place.clone()), in_pool];
-        let mut ops = vec![Op::Put(place.clone(), write_record(&record)?)];
+        let mut ops = vec![Op::Put(place, write_record(&record)?)];
         ops.extend(remember);
-        let written = self.write(Txn::new(compares, ops)?, Mark::Nonce(&record.nonce)).await;
-        if let Err(IpamError::Unknown(_)) = &written {
-            // Docker will not ask for its release: we said that it failed.
-            tokio::spawn(Arc::clone(self).forget(place, record));
-        }
+        let txn = Txn::new(compares, ops)?;
+        let written = self.write_holder(pool, address, holder, txn).await;
         match written? {
             Written::Done(revision) => Ok(Held::Done(revision)),
             Written::Refused { revision, found } => {
@@ -222,6 +212,23 @@ impl<S: Store> Engine<S> {
                 }
             }
         }
+    }
+
+    /// Writes what makes `holder` hold an address. If it is not known whether it does, it is made
+    /// not to: Docker is told that it has failed.
+    async fn write_holder(
+        self: &Arc<Self>,
+        pool: &Pool,
+        address: IpAddr,
+        holder: &Holder,
+        txn: Txn,
+    ) -> Result<Written, IpamError> {
+        let nonce = holder.nonce_of(&self.settings.host).cloned().unwrap_or_else(|| self.nonce());
+        let written = self.write(txn, Mark::Nonce(&nonce)).await;
+        if let Err(IpamError::Unknown(_)) = &written {
+            self.doubt(&Place::Address(pool.key.clone(), address), nonce).await;
+        }
+        written
     }
 
     /// What the transaction for an address has to do with its pool: the pool must exist, and a new
@@ -241,7 +248,7 @@ impl<S: Store> Engine<S> {
         };
         match remembered {
             Some((record, revision)) if record.gateway != Some(address) => {
-                let record = PoolRecord { gateway: Some(address), nonce: self.nonce(), ..record };
+                let record = PoolRecord { gateway: Some(address), ..record };
                 let op = Op::Put(place.clone(), write_record(&record)?);
                 Ok((Compare::Unchanged(place, revision), Some(op)))
             }
@@ -249,51 +256,39 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Takes back a write that may have been done, as soon as the store can be asked.
-    async fn forget(self: Arc<Self>, place: Key, record: AddressRecord) {
-        let mut tick = tokio::time::interval(LOOK);
-        for _ in 0..LOOKS {
-            tick.tick().await;
-            let entry = match self.store.get(place.clone()).await {
-                Ok(Some(entry)) => entry,
-                Ok(None) => return,
-                Err(_) => continue,
-            };
-            let ours = read_record::<AddressRecord>(&entry);
-            if !ours.is_ok_and(|found| found.nonce == record.nonce) {
-                return;
-            }
-            if let Ok(Written::Done(_)) = self.write(Txn::remove(&entry), Mark::Gone).await {
-                tracing::info!(key = %place, "took back an address whose request had failed");
-                return;
-            }
-        }
-        tracing::error!(key = %place, "could not find out whether an address was taken");
-    }
-
     /// Lets go of an address. One that is not held, or not by this host, is left alone, which is a
     /// success.
-    pub async fn release_address(&self, pool: &PoolKey, address: IpAddr) -> Result<(), IpamError> {
+    pub async fn release_address(
+        self: &Arc<Self>,
+        pool: &PoolKey,
+        address: IpAddr,
+    ) -> Result<(), IpamError> {
         if pool.subnet.check_address(address).is_err() {
             return Ok(());
         }
         let place = address_key(pool, address)?;
+        self.settle(&place).await?;
+        let host = &self.settings.host;
         for _ in 0..TRIES {
             let Some(entry) = self.store.get(place.clone()).await? else { return Ok(()) };
             let found: AddressRecord = read_record(&entry)?;
-            let Ok(rest) = found.holder.without(&self.settings.host) else {
+            let (before, nonce) = (found.holder.nonce_of(host).cloned(), self.nonce());
+            let Ok(rest) = found.holder.without(host, &nonce) else {
                 tracing::warn!(%address, %pool, holder = %found.holder, "not ours to release");
                 return Ok(());
             };
             let written = match rest {
                 Some(holder) => {
-                    let record = AddressRecord { holder, nonce: self.nonce(), ..found };
+                    let record = AddressRecord { holder, ..found };
                     let txn = Txn::replace(&entry, write_record(&record)?);
-                    self.write(txn, Mark::Nonce(&record.nonce)).await?
+                    self.write(txn, Mark::Nonce(&nonce)).await
                 }
-                None => self.write(Txn::remove(&entry), Mark::Gone).await?,
+                None => self.write(Txn::remove(&entry), Mark::Gone).await,
             };
-            if let Written::Done(_) = written {
+            if let (Err(_), Some(before)) = (&written, before) {
+                self.doubt(&Place::Address(pool.clone(), address), before).await;
+            }
+            if let Written::Done(_) = written? {
                 return self.released(pool).await;
             }
         }

@@ -48,20 +48,21 @@ fn wanted(request: &RequestPool) -> Result<Wanted, IpamError> {
 ///
 /// The engine says so for gateways only. With [`Capabilities::requires_mac_address`] it sends a MAC
 /// for each container, and what comes without one is an auxiliary address.
-fn holder<S>(engine: &Engine<S>, request: &RequestAddress) -> Holder {
+fn holder<S: Store>(engine: &Engine<S>, request: &RequestAddress) -> Holder {
     let host = &engine.settings.host;
     if request.is_gateway() {
-        return Holder::gateway(host);
+        return Holder::gateway(host, engine.nonce());
     }
     let container = request.container();
     if request.address.is_some()
         && container.is_none()
         && !request.options.contains_key(ENDPOINT_MAC)
     {
-        return Holder::auxiliary(host);
+        return Holder::auxiliary(host, engine.nonce());
     }
     Holder::Endpoint {
         host: host.clone(),
+        nonce: engine.nonce(),
         mac: request.mac(),
         // A name that is none is only missing from what operators see.
         container: container.and_then(|name| name.parse().ok()),

@@ -7,12 +7,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dockline_ipam_core::{DefaultPool, HostName, LAYOUT, Nonce, Place, PoolKey};
+use dockline_ipam_core::{
+    AddressRecord, DefaultPool, HostName, LAYOUT, Nonce, Place, PoolKey, PoolRecord,
+};
 use dockline_store::{Compare, Entry, Key, Op, Outcome, Revision, Store, StoreError, Txn, Value};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio::task::AbortHandle;
 
+use crate::doubts::Doubts;
 use crate::view::View;
 use crate::{IpamError, follow};
 
@@ -60,6 +63,7 @@ pub struct Engine<S> {
     /// A random number of this process, and how many writes it has made.
     process: u64,
     writes: AtomicU64,
+    pub(crate) doubts: Doubts,
     follower: AbortHandle,
 }
 
@@ -82,23 +86,29 @@ pub(crate) enum Written {
 /// compare.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Mark<'a> {
-    /// By its nonce.
+    /// By this host's nonce there.
     Nonce(&'a Nonce),
     /// The key is gone. That it was another who removed it makes no difference.
     Gone,
 }
 
-impl Mark<'_> {
-    fn is_on(self, found: &[Option<Entry>]) -> bool {
-        #[derive(Deserialize)]
-        struct Written {
-            nonce: Nonce,
+/// The last write of a host that is in an entry.
+pub(crate) fn nonce_in(entry: &Entry, host: &HostName) -> Option<Nonce> {
+    match Place::read(entry.key.as_bytes())? {
+        Place::Pool(_) => read_record::<PoolRecord>(entry).ok()?.nonce_of(host).cloned(),
+        Place::Address(..) => {
+            read_record::<AddressRecord>(entry).ok()?.holder.nonce_of(host).cloned()
         }
+        Place::Layout | Place::Space(_) => None,
+    }
+}
+
+impl Mark<'_> {
+    fn is_on(self, found: &[Option<Entry>], host: &HostName) -> bool {
         match (self, found.first()) {
             (Self::Gone, Some(None)) => true,
             (Self::Nonce(nonce), Some(Some(entry))) => {
-                serde_json::from_slice::<Written>(entry.value.as_bytes())
-                    .is_ok_and(|written| written.nonce == *nonce)
+                nonce_in(entry, host).is_some_and(|found| found == *nonce)
             }
             _ => false,
         }
@@ -134,7 +144,8 @@ impl<S: Store> Engine<S> {
             tokio::spawn(follow::follow(Arc::clone(&store), Arc::clone(&view), revision));
         let process = RandomState::new().hash_one(std::process::id());
         let follower = follower.abort_handle();
-        Ok(Self { store, view, settings, process, writes: AtomicU64::new(0), follower })
+        let (writes, doubts) = (AtomicU64::new(0), Doubts::default());
+        Ok(Self { store, view, settings, process, writes, doubts, follower })
     }
 
     /// Brings the view up to what the store has now.
@@ -155,7 +166,7 @@ impl<S: Store> Engine<S> {
             match self.store.txn(txn.clone()).await {
                 Ok(Outcome::Committed { revision }) => return Ok(Written::Done(revision)),
                 Ok(Outcome::Failed { revision, found }) => {
-                    let done = unknown.is_some() && mark.is_on(&found);
+                    let done = unknown.is_some() && mark.is_on(&found, &self.settings.host);
                     return Ok(if done {
                         tracing::info!("a write of unknown outcome had been done");
                         Written::Done(revision)

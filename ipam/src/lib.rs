@@ -2,10 +2,12 @@
 //!
 //! * [`driver`]: Docker's protocol: text to types, and what is refused before the store is asked.
 //! * [`engine`]: pools and addresses on any store; what it decides is in `dockline-ipam-core`.
+//! * `doubts`: writes whose outcome is unknown, until it is known and made good.
 //! * `view`, `follow`: the picture of the store in memory, and the task that keeps it true.
 //! * [`opening`]: the store, opened in the background; until then the plugin says what it waits for.
 
 mod addresses;
+mod doubts;
 pub mod driver;
 pub mod engine;
 mod error;

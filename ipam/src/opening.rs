@@ -13,12 +13,17 @@ use dockline_store::Store;
 use dockline_store::embedded::Embedded;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::IpamError;
 use crate::engine::{Engine, Settings};
 
-/// How long to wait before another attempt to open the store.
-const AGAIN: Duration = Duration::from_millis(500);
+/// How long to wait before the second attempt to open the store: a daemon that was killed lets go
+/// of its file within moments. Each wait after it is twice as long.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// The longest wait between two attempts.
+const SELDOM: Duration = Duration::from_secs(1);
 
 /// How long a request waits for a store that is about to be open.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -64,10 +69,9 @@ impl<S: Store> Opening<S> {
     {
         let (sender, state) = watch::channel(State::Closed("it is being opened".to_owned()));
         let opener = tokio::spawn(async move {
-            let mut tick = tokio::time::interval(AGAIN);
+            let mut wait = AGAIN;
             let mut said = String::new();
             loop {
-                tick.tick().await;
                 let why = match open().await {
                     Ok(store) => match Engine::start(store, settings.clone()).await {
                         Ok(engine) => break sender.send_replace(State::Open(Arc::new(engine))),
@@ -80,6 +84,8 @@ impl<S: Store> Opening<S> {
                     said.clone_from(&why);
                 }
                 sender.send_replace(State::Closed(why));
+                tokio::time::interval_at(Instant::now() + wait, wait).tick().await;
+                wait = (wait * 2).min(SELDOM);
             }
         });
         Self { what, state, opener: opener.abort_handle() }

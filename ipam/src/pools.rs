@@ -1,5 +1,7 @@
 //! Requesting and releasing pools.
 
+use std::sync::Arc;
+
 use dockline_ipam_core::{Place, PoolId, PoolKey, PoolRecord, SpaceName, Subnet};
 use dockline_ipam_core::{check_overlap, next_default};
 use dockline_store::{Compare, Op, Revision, Store, Txn, Value};
@@ -29,7 +31,7 @@ pub enum Wanted {
 impl<S: Store> Engine<S> {
     /// Adds a reference of this host to a pool, which is made if need be.
     pub async fn request_pool(
-        &self,
+        self: &Arc<Self>,
         space: &SpaceName,
         wanted: Wanted,
     ) -> Result<PoolId, IpamError> {
@@ -57,8 +59,9 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    async fn add_reference(&self, pool: &PoolKey) -> Result<Written, IpamError> {
+    async fn add_reference(self: &Arc<Self>, pool: &PoolKey) -> Result<Written, IpamError> {
         let place = pool_key(pool)?;
+        self.settle(&place).await?;
         let nonce = self.nonce();
         let (mut record, compares, mut ops) = match self.view.record(pool) {
             Record::Known(record, revision) => {
@@ -69,7 +72,7 @@ impl<S: Store> Engine<S> {
                 check_overlap(&pool.space, pool.subnet, space.pools)?;
                 let (unchanged, touch) = guard(&pool.space, space.guard)?;
                 let compares = vec![Compare::Absent(place.clone()), unchanged];
-                (PoolRecord::new(nonce.clone()), compares, vec![touch])
+                (PoolRecord::default(), compares, vec![touch])
             }
             Record::Damaged => {
                 let entry = self.store.get(place).await?;
@@ -79,15 +82,19 @@ impl<S: Store> Engine<S> {
                 return Ok(Written::Refused { revision: entry.mod_revision, found: Vec::new() });
             }
         };
-        record.add(&self.settings.host);
-        record.nonce = nonce;
+        record.add(&self.settings.host, &nonce);
         ops.push(Op::Put(place, write_record(&record)?));
-        self.write(Txn::new(compares, ops)?, Mark::Nonce(&record.nonce)).await
+        let written = self.write(Txn::new(compares, ops)?, Mark::Nonce(&nonce)).await;
+        if let Err(IpamError::Unknown(_)) = &written {
+            self.doubt(&Place::Pool(pool.clone()), nonce).await;
+        }
+        written
     }
 
     /// Takes a reference of this host away. The pool goes with the last, unless an address of it
     /// is held. A pool that this host has no reference to is left alone, which is a success.
-    pub async fn release_pool(&self, pool: &PoolKey) -> Result<(), IpamError> {
+    pub async fn release_pool(self: &Arc<Self>, pool: &PoolKey) -> Result<(), IpamError> {
+        self.settle(&pool_key(pool)?).await?;
         self.catch_up().await?;
         for _ in 0..TRIES {
             let Some(seen) = self.view.pool(pool) else { return Ok(()) };
@@ -97,19 +104,22 @@ impl<S: Store> Engine<S> {
                 (state.record.clone(), state.picture.held() > 0 || state.picture.is_claiming())
             };
             let Record::Known(mut record, revision) = record else { return Ok(()) };
-            let taken = record.take(&self.settings.host);
+            let (before, nonce) = (record.nonce_of(&self.settings.host).cloned(), self.nonce());
+            let taken = record.take(&self.settings.host, &nonce);
             if !taken && (held || !record.hosts.is_empty()) {
                 return Ok(());
             }
             let written = if record.hosts.is_empty() && !held {
-                self.remove(pool, revision).await?
+                self.remove(pool, revision).await
             } else {
-                record.nonce = self.nonce();
                 let compare = Compare::Unchanged(pool_key(pool)?, revision);
                 let op = Op::Put(pool_key(pool)?, write_record(&record)?);
-                self.write(Txn::new(vec![compare], vec![op])?, Mark::Nonce(&record.nonce)).await?
+                self.write(Txn::new(vec![compare], vec![op])?, Mark::Nonce(&nonce)).await
             };
-            match written {
+            if let (Err(_), Some(before)) = (&written, before) {
+                self.doubt(&Place::Pool(pool.clone()), before).await;
+            }
+            match written? {
                 Written::Done(_) => return Ok(()),
                 Written::Refused { revision, .. } => self.view.wait(revision).await?,
             }

@@ -1,9 +1,9 @@
-//! Files that are there whole or not at all, also after a power cut.
+//! Files and folders that are there whole or not at all, also after a power cut.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -24,6 +24,19 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&name)?;
     file.write_all(content)?;
     std::fs::rename(&name, path)
+}
+
+/// Makes a folder, and those above it, unless it is there. A new one has exactly this mode, whatever
+/// the umask; one that is there keeps what it has.
+pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    if let Some(above) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o755).create(above)?;
+    }
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => std::fs::set_permissions(path, PermissionsExt::from_mode(mode)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes the names in a folder to the disk.

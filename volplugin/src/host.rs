@@ -5,15 +5,14 @@
 //! host's disk. (It could not even so: what Docker gets is a folder within the volume's file
 //! system, which is not there when that is not mounted.)
 
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use dockline_mounts::{Holder, Mount, MountError, TableError, Usage};
 use dockline_vol_core::{FsKind, VolumeName, VolumeRecord};
 
 use crate::backend::{Backend, BackendError, Disk};
-use crate::blocking;
 use crate::mkfs::DATA;
+use crate::{blocking, durable};
 
 /// Why a volume is not mounted.
 #[derive(Debug, thiserror::Error)]
@@ -163,5 +162,5 @@ fn options(fs: FsKind) -> &'static str {
 
 /// Passable and not readable for others: a container's root may be any user of the host.
 fn make_folder(path: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path)
+    durable::make_folder(path, 0o711)
 }

@@ -1,104 +1,52 @@
-//! `dockline-capture`: stands between dockerd and a plugin and writes down what they say.
+//! `dockline-capture`: stands between dockerd and plugins and writes down what they say.
 //!
 //! Its files are what the types of `plugin-specs` are tested against: one JSON object a line with
-//! the method, the request, the status and the answer. It changes nothing on the way. See
-//! `docs/captures.md` for how the files in `plugin-specs/captures` were made.
+//! the method, the request, the status and the answer. It changes nothing on the way.
+//!
+//! * [`proxy`]: the one that stands between.
+//! * [`scenario`]: what is done meanwhile, on a stage of its own.
 
-use std::fs::File;
-use std::io::Write;
+mod proxy;
+mod scenario;
+
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result};
-use clap::Parser;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1 as client;
-use hyper::server::conn::http1 as server;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
-use tokio::net::{UnixListener, UnixStream};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "dockline-capture", about = "Write down what dockerd and a plugin say.")]
+#[command(name = "dockline-capture", about = "Write down what dockerd and plugins say.")]
 struct Arguments {
-    /// The socket to listen on: what dockerd calls.
-    #[arg(long)]
-    listen: PathBuf,
-    /// The plugin's own socket.
-    #[arg(long)]
-    forward: PathBuf,
-    /// The file to add lines to.
-    #[arg(long)]
-    output: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
 }
 
-#[derive(Debug)]
-struct Capture {
-    forward: PathBuf,
-    output: Mutex<File>,
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Stand between dockerd and one plugin.
+    Proxy {
+        /// The socket to listen on: what dockerd calls.
+        #[arg(long)]
+        listen: PathBuf,
+        /// The plugin's own socket.
+        #[arg(long)]
+        forward: PathBuf,
+        /// The file to add lines to.
+        #[arg(long)]
+        output: PathBuf,
+    },
+    /// Run every kind of call on a stage and write the files of this machine's engine.
+    Scenario {
+        /// The folder of the files.
+        #[arg(long)]
+        output: PathBuf,
+    },
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    let output = File::options().create(true).append(true).open(&arguments.output);
-    let output = output.with_context(|| format!("cannot open {}", arguments.output.display()))?;
-    let listener = UnixListener::bind(&arguments.listen);
-    let listener =
-        listener.with_context(|| format!("cannot listen on {}", arguments.listen.display()))?;
-    let capture = Arc::new(Capture { forward: arguments.forward, output: Mutex::new(output) });
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let capture = Arc::clone(&capture);
-        let service = service_fn(move |request| {
-            let capture = Arc::clone(&capture);
-            async move { capture.pass_on(request).await }
-        });
-        tokio::spawn(async move {
-            let served = server::Builder::new().serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = served.await {
-                eprintln!("a connection broke: {error}");
-            }
-        });
+    match Arguments::parse().verb {
+        Verb::Proxy { listen, forward, output } => proxy::run(&listen, forward, &output).await,
+        Verb::Scenario { output } => scenario::run(&output).await,
     }
-}
-
-impl Capture {
-    async fn pass_on(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
-        let (head, body) = request.into_parts();
-        let asked = body.collect().await?.to_bytes();
-        let stream = UnixStream::connect(&self.forward).await?;
-        let (mut sender, connection) = client::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let method = head.uri.path().trim_start_matches('/').to_owned();
-        let request = Request::from_parts(head, Full::new(asked.clone()));
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let answered = body.collect().await?.to_bytes();
-        self.write_down(&method, &asked, head.status.as_u16(), &answered)?;
-        Ok(Response::from_parts(head, Full::new(answered)))
-    }
-
-    fn write_down(&self, method: &str, asked: &[u8], status: u16, answered: &[u8]) -> Result<()> {
-        let line = json!({
-            "method": method,
-            "request": as_json(asked),
-            "status": status,
-            "answer": as_json(answered),
-        });
-        // A panic while writing leaves at worst a torn line; the next lines are whole.
-        let mut output = self.output.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        writeln!(output, "{line}").context("cannot write the capture")
-    }
-}
-
-/// A body as JSON; an empty one as null, and what is no JSON as text.
-fn as_json(body: &[u8]) -> Value {
-    if body.is_empty() {
-        return Value::Null;
-    }
-    serde_json::from_slice(body)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
 }

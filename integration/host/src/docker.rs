@@ -56,7 +56,10 @@ impl Docker {
 
     /// A `docker` command.
     pub fn command(&self, place: &Place, args: &[&str]) -> Program {
-        place.program("docker").args(args).env("DOCKER_HOST", &self.host).deadline(COMMAND)
+        // The distribution's own client fits its engine; another one may come first in the path.
+        let own = "/usr/bin/docker";
+        let client = if std::path::Path::new(own).exists() { own } else { "docker" };
+        place.program(client).args(args).env("DOCKER_HOST", &self.host).deadline(COMMAND)
     }
 
     /// Runs a `docker` command and returns what it printed.

@@ -17,6 +17,8 @@ use nix::unistd::geteuid;
 pub(crate) const FOLDER: &str = "/var/lib/dockline-up";
 /// The daemons' own folder (the default of the configuration's `state_dir`).
 const STATE: &str = "/var/lib/dockline";
+/// The daemons' sockets and locks (the default of the configuration's `run_dir`).
+const RUN: &str = "/run/dockline";
 /// Our bridge (the default of the configuration's `net.bridge`).
 const BRIDGE: &str = "dockline0";
 
@@ -58,11 +60,13 @@ pub(crate) async fn up() -> Result<()> {
         start_daemon(daemon, &place, &mut started).await?;
     }
     let docker = start_docker(&place, &mut started).await?;
-    Demo::new(&docker, &place).run().await?;
+    let demo = Demo::new(&docker, &place);
+    demo.run().await?;
     println!("==> dockline status");
     let status = place.program(built("dockline")?.to_str().context("a path that is not text")?);
     note(status.arg("status").run().await?.text());
-    say_what_next(&docker)
+    let neighbour = demo.connection("web2").await?;
+    say_what_next(&docker, neighbour.address.split('/').next().unwrap_or_default())
 }
 
 async fn start_switch(place: &Place, started: &mut Started) -> Result<()> {
@@ -104,11 +108,11 @@ async fn start_docker(place: &Place, started: &mut Started) -> Result<Docker> {
     Ok(docker)
 }
 
-fn say_what_next(docker: &Docker) -> Result<()> {
+fn say_what_next(docker: &Docker, neighbour: &str) -> Result<()> {
     let status = built("dockline")?;
     println!("\nIt works. What to try next:");
     println!("    export DOCKER_HOST={}", docker.host);
-    println!("    docker exec web1 ping -c 1 10.100.0.3");
+    println!("    docker exec web1 ping -c 1 {neighbour}");
     println!("    docker network inspect prod");
     println!("    docker volume inspect data1");
     println!("    ovs-vsctl show");
@@ -145,7 +149,9 @@ pub(crate) async fn down(purge: bool) -> Result<()> {
     }
     remove_folder(FOLDER)?;
     if purge {
+        ensure_unused(STATE)?;
         remove_folder(STATE)?;
+        remove_folder(RUN)?;
         println!("Everything is gone, the volumes too.");
     } else {
         println!("Everything is stopped. Volumes stay in {STATE}; `make purge` removes them.");
@@ -174,6 +180,15 @@ async fn remove_bridge(place: &Place) -> Result<()> {
     } else {
         note(format!("the bridge {BRIDGE} stays: it has the ports {}", ports.replace('\n', ", ")));
     }
+    Ok(())
+}
+
+/// Refuses to remove a folder in which something is mounted: a container still uses it.
+fn ensure_unused(folder: &str) -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    let used: Vec<_> = points.filter(|point| point.starts_with(&format!("{folder}/"))).collect();
+    ensure!(used.is_empty(), "still in use, so nothing is removed: {}", used.join(", "));
     Ok(())
 }
 

@@ -30,7 +30,11 @@ impl Suite {
 
     /// Starts everything with these options of dockerd and this configuration of ours.
     pub async fn with(docker_options: &[&str], config: &str) -> Result<Self> {
-        let place = Place::stage().await?;
+        Self::on(Place::stage().await?, docker_options, config).await
+    }
+
+    /// The same on a stage that is there.
+    pub async fn on(place: Place, docker_options: &[&str], config: &str) -> Result<Self> {
         // A path of its own, so that what is left of this suite is told from others'.
         let state = format!("state_dir = {:?}\n", place.folder.join("state"));
         std::fs::write(place.folder.join("dockline.toml"), state + config)?;

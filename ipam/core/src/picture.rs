@@ -96,20 +96,26 @@ impl Picture {
         let (first, last) = self.subnet.usable_in(range);
         let next = self.next.get(&range).copied().unwrap_or(first).clamp(first, last.max(first));
         let free = self.free(next, last).or_else(|| self.free(first, last));
-        let Some(offset) = free else {
-            let usable = if first > last { 0 } else { last - first + 1 };
-            return Err(Exhausted { pool: self.subnet.cidr(), range, usable });
-        };
+        let Some(offset) = free else { return Err(self.exhausted(range)) };
         self.next.insert(range, if offset < last { offset + 1 } else { first });
         self.claimed.insert(offset, Claim::Open);
         Ok(self.subnet.at(offset))
     }
 
-    /// Chooses the first free address of the pool and claims it: every host that chooses a gateway
-    /// for an empty pool chooses the same.
-    pub fn choose_first(&mut self) -> Result<IpAddr, Exhausted> {
-        self.next.remove(&None);
-        self.choose(None)
+    /// The first address of the pool that is not held, claimed or not: every host that looks for
+    /// a gateway for a new pool finds the same.
+    pub fn first_free(&self) -> Result<IpAddr, Exhausted> {
+        let (first, last) = self.subnet.usable();
+        match self.held.first_free(first, last) {
+            Some(offset) => Ok(self.subnet.at(offset)),
+            None => Err(self.exhausted(None)),
+        }
+    }
+
+    fn exhausted(&self, range: Option<PoolCidr>) -> Exhausted {
+        let (first, last) = self.subnet.usable_in(range);
+        let usable = if first > last { 0 } else { last - first + 1 };
+        Exhausted { pool: self.subnet.cidr(), range, usable }
     }
 
     /// The first offset in these bounds that is neither held nor claimed.
@@ -171,7 +177,10 @@ mod tests {
         let turn = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"];
         assert_eq!(given[..6], turn);
         assert_eq!(given[6..], turn[..4]);
-        assert_eq!(pool.choose_first().unwrap(), address("10.0.0.1"));
+        assert_eq!(pool.choose(None).unwrap(), address("10.0.0.5"));
+        assert_eq!(pool.first_free().unwrap(), address("10.0.0.1"));
+        pool.tell(address("10.0.0.1"), true);
+        assert_eq!(pool.first_free().unwrap(), address("10.0.0.2"));
     }
 
     #[test]

@@ -24,17 +24,27 @@ impl Nonce {
     }
 }
 
-/// A pool.
+/// What one host has of something that hosts share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// How many of the host's networks have it.
+    pub networks: u32,
+    /// The host's last write. Each host has its own, which no other host's write hides.
+    pub nonce: Nonce,
+}
+
+/// The hosts that share something.
+pub type Shares = BTreeMap<HostName, Share>;
+
+/// A pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PoolRecord {
-    /// How many networks of each host use it. A pool that nobody uses and that holds no address
-    /// is removed.
-    pub hosts: BTreeMap<HostName, u32>,
+    /// The hosts with networks that use it. A pool that nobody uses and that holds no address is
+    /// removed.
+    pub hosts: Shares,
     /// What a network that names no gateway gets as one: every host's gets the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
-    /// The last write.
-    pub nonce: Nonce,
 }
 
 /// Who holds an address.
@@ -43,18 +53,20 @@ pub struct PoolRecord {
 pub enum Holder {
     /// It is the gateway of networks, on every host that has one of them.
     Gateway {
-        /// How many networks of each host have it as theirs.
-        hosts: BTreeMap<HostName, u32>,
+        /// The hosts with networks that have it as theirs.
+        hosts: Shares,
     },
     /// It was kept back with `--aux-address`, on every host that has such a network.
     Auxiliary {
-        /// How many networks of each host keep it back.
-        hosts: BTreeMap<HostName, u32>,
+        /// The hosts with networks that keep it back.
+        hosts: Shares,
     },
     /// A container has it.
     Endpoint {
         /// The host of the container.
         host: HostName,
+        /// The write that made it so.
+        nonce: Nonce,
         /// The container's MAC address, as the engine told it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mac: Option<MacAddr>,
@@ -78,56 +90,65 @@ pub struct AddressRecord {
     pub holder: Holder,
     /// Since when, in seconds since 1970.
     pub since: u64,
-    /// The last write.
-    pub nonce: Nonce,
 }
 
-/// Adds a reference of a host.
-fn add(hosts: &mut BTreeMap<HostName, u32>, host: &HostName) {
-    let count = hosts.entry(host.clone()).or_insert(0);
-    *count = count.saturating_add(1);
+/// Adds a network of a host.
+fn add(hosts: &mut Shares, host: &HostName, nonce: &Nonce) {
+    let share = Share { networks: 0, nonce: nonce.clone() };
+    let share = hosts.entry(host.clone()).or_insert(share);
+    share.networks = share.networks.saturating_add(1);
+    share.nonce = nonce.clone();
 }
 
-/// Takes a reference of a host away; says whether it had one.
-fn take(hosts: &mut BTreeMap<HostName, u32>, host: &HostName) -> bool {
-    let Some(count) = hosts.get_mut(host) else { return false };
-    *count = count.saturating_sub(1);
-    if *count == 0 {
+/// Takes a network of a host away; says whether it had one.
+fn take(hosts: &mut Shares, host: &HostName, nonce: &Nonce) -> bool {
+    let Some(share) = hosts.get_mut(host) else { return false };
+    share.networks = share.networks.saturating_sub(1);
+    share.nonce = nonce.clone();
+    if share.networks == 0 {
         hosts.remove(host);
     }
     true
 }
 
-impl Holder {
-    /// The gateway of one network of `host`.
-    pub fn gateway(host: &HostName) -> Self {
-        Self::Gateway { hosts: BTreeMap::from([(host.clone(), 1)]) }
-    }
-
-    /// An address that one network of `host` keeps back.
-    pub fn auxiliary(host: &HostName) -> Self {
-        Self::Auxiliary { hosts: BTreeMap::from([(host.clone(), 1)]) }
-    }
-}
-
 impl PoolRecord {
-    /// A pool that nobody uses yet.
-    pub fn new(nonce: Nonce) -> Self {
-        Self { hosts: BTreeMap::new(), gateway: None, nonce }
-    }
-
     /// Adds a network of `host`.
-    pub fn add(&mut self, host: &HostName) {
-        add(&mut self.hosts, host);
+    pub fn add(&mut self, host: &HostName, nonce: &Nonce) {
+        add(&mut self.hosts, host, nonce);
     }
 
     /// Takes a network of `host` away; says whether there was one.
-    pub fn take(&mut self, host: &HostName) -> bool {
-        take(&mut self.hosts, host)
+    pub fn take(&mut self, host: &HostName, nonce: &Nonce) -> bool {
+        take(&mut self.hosts, host, nonce)
+    }
+
+    /// The last write of `host` that is in here.
+    pub fn nonce_of(&self, host: &HostName) -> Option<&Nonce> {
+        self.hosts.get(host).map(|share| &share.nonce)
     }
 }
 
 impl Holder {
+    /// The gateway of one network of `host`.
+    pub fn gateway(host: &HostName, nonce: Nonce) -> Self {
+        Self::Gateway { hosts: BTreeMap::from([(host.clone(), Share { networks: 1, nonce })]) }
+    }
+
+    /// An address that one network of `host` keeps back.
+    pub fn auxiliary(host: &HostName, nonce: Nonce) -> Self {
+        Self::Auxiliary { hosts: BTreeMap::from([(host.clone(), Share { networks: 1, nonce })]) }
+    }
+
+    /// The last write of `host` that is in here.
+    pub fn nonce_of(&self, host: &HostName) -> Option<&Nonce> {
+        match self {
+            Self::Gateway { hosts } | Self::Auxiliary { hosts } => {
+                hosts.get(host).map(|share| &share.nonce)
+            }
+            Self::Endpoint { host: owner, nonce, .. } => (owner == host).then_some(nonce),
+        }
+    }
+
     /// Who holds the address once `wanted` has it too; `None` if that cannot be.
     ///
     /// A gateway and an auxiliary address are shared with other networks. A container's address is
@@ -135,10 +156,10 @@ impl Holder {
     /// last request was not released (an engine or a daemon that was killed). The MAC says less:
     /// users copy it from one container to the next.
     pub fn joined_by(&self, wanted: &Holder) -> Option<Holder> {
-        let both = |hosts: &BTreeMap<HostName, u32>, more: &BTreeMap<HostName, u32>| {
+        let both = |hosts: &Shares, more: &Shares| {
             let mut hosts = hosts.clone();
-            for host in more.keys() {
-                add(&mut hosts, host);
+            for (host, share) in more {
+                add(&mut hosts, host, &share.nonce);
             }
             hosts
         };
@@ -158,11 +179,11 @@ impl Holder {
     }
 
     /// What remains when `host` lets go of it: `Err` if it is not that host's, `Ok(None)` if
-    /// nobody else holds it.
-    pub fn without(&self, host: &HostName) -> Result<Option<Holder>, NotHeld> {
-        let rest = |hosts: &BTreeMap<HostName, u32>| {
+    /// nobody else holds it. The nonce is that of the write which makes it so.
+    pub fn without(&self, host: &HostName, nonce: &Nonce) -> Result<Option<Holder>, NotHeld> {
+        let rest = |hosts: &Shares| {
             let mut hosts = hosts.clone();
-            if take(&mut hosts, host) { Ok(hosts) } else { Err(NotHeld) }
+            if take(&mut hosts, host, nonce) { Ok(hosts) } else { Err(NotHeld) }
         };
         match self {
             Self::Gateway { hosts } => {
@@ -187,7 +208,7 @@ pub struct NotHeld;
 impl fmt::Display for Holder {
     /// Who it is, for an operator: `the container web1 (02:42:0a:64:00:02) on host node7`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |f: &mut fmt::Formatter<'_>, hosts: &BTreeMap<HostName, u32>| {
+        let list = |f: &mut fmt::Formatter<'_>, hosts: &Shares| {
             let mut names = hosts.keys();
             // Hundreds of hosts may share a gateway; a few say enough.
             for (at, host) in names.by_ref().take(3).enumerate() {
@@ -227,10 +248,14 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn nonce(count: u64) -> Nonce {
+        Nonce::new(7, count)
+    }
+
     fn gateway(names: &[&str]) -> Holder {
         let mut hosts = BTreeMap::new();
         for name in names {
-            add(&mut hosts, &host(name));
+            add(&mut hosts, &host(name), &nonce(1));
         }
         Holder::Gateway { hosts }
     }
@@ -238,6 +263,7 @@ mod tests {
     fn endpoint(name: &str, mac: Option<&str>, container: Option<&str>) -> Holder {
         Holder::Endpoint {
             host: host(name),
+            nonce: nonce(1),
             mac: mac.map(|mac| mac.parse().unwrap()),
             container: container.map(|name| name.parse().unwrap()),
             network: None,
@@ -251,11 +277,11 @@ mod tests {
         let two = one.joined_by(&gateway(&["b"])).unwrap();
         let three = two.joined_by(&gateway(&["a"])).unwrap();
         assert_eq!(three, gateway(&["a", "a", "b"]));
-        let rest = three.without(&host("b")).unwrap().unwrap();
-        assert_eq!(rest.without(&host("b")), Err(NotHeld));
-        let rest = rest.without(&host("a")).unwrap().unwrap();
-        assert_eq!(rest.without(&host("a")), Ok(None));
-        let auxiliary = Holder::Auxiliary { hosts: BTreeMap::from([(host("a"), 1)]) };
+        let rest = three.without(&host("b"), &nonce(1)).unwrap().unwrap();
+        assert_eq!(rest.without(&host("b"), &nonce(1)), Err(NotHeld));
+        let rest = rest.without(&host("a"), &nonce(1)).unwrap().unwrap();
+        assert_eq!(rest.without(&host("a"), &nonce(1)), Ok(None));
+        let auxiliary = Holder::auxiliary(&host("a"), nonce(1));
         assert_eq!(one.joined_by(&auxiliary), None);
         assert_eq!(one.joined_by(&endpoint("a", None, None)), None);
     }
@@ -277,8 +303,8 @@ mod tests {
         }
         let nameless = endpoint("a", mac, None);
         assert_eq!(nameless.joined_by(&nameless), None, "they may be two");
-        assert_eq!(web.without(&host("a")), Ok(None));
-        assert_eq!(web.without(&host("b")), Err(NotHeld));
+        assert_eq!(web.without(&host("a"), &nonce(1)), Ok(None));
+        assert_eq!(web.without(&host("b"), &nonce(1)), Err(NotHeld));
     }
 
     #[test]
@@ -294,19 +320,36 @@ mod tests {
     fn records_keep_their_form() {
         // What an earlier version wrote must be read by every later one.
         let stored = [
-            r#"{"kind":"gateway","hosts":{"a":2},"since":1700000000,"nonce":"0000000000000001-2"}"#,
-            r#"{"kind":"auxiliary","hosts":{"a":1},"since":0,"nonce":"x"}"#,
-            r#"{"kind":"endpoint","host":"a","since":5,"nonce":"x"}"#,
-            r#"{"kind":"endpoint","host":"a","mac":"02:42:0a:64:00:02","container":"web1","since":5,"nonce":"x"}"#,
+            r#"{"kind":"gateway","hosts":{"a":{"networks":2,"nonce":"7-1"}},"since":1700000000}"#,
+            r#"{"kind":"auxiliary","hosts":{"a":{"networks":1,"nonce":"x"}},"since":0}"#,
+            r#"{"kind":"endpoint","host":"a","nonce":"x","since":5}"#,
+            r#"{"kind":"endpoint","host":"a","nonce":"x","mac":"02:42:0a:64:00:02","container":"web1","since":5}"#,
         ];
         for text in stored {
             let record: AddressRecord = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&record).unwrap(), text);
         }
-        let later = r#"{"kind":"endpoint","host":"a","since":5,"nonce":"x","later":[1]}"#;
+        let later = r#"{"kind":"endpoint","host":"a","nonce":"x","since":5,"later":[1]}"#;
         assert!(serde_json::from_str::<AddressRecord>(later).is_ok());
-        let pool: PoolRecord =
-            serde_json::from_str(r#"{"hosts":{"a":1},"nonce":"x","later":1}"#).unwrap();
-        assert_eq!(pool.hosts, BTreeMap::from([(host("a"), 1)]));
+        let text = r#"{"hosts":{"a":{"networks":1,"nonce":"x"}},"later":1}"#;
+        let pool: PoolRecord = serde_json::from_str(text).unwrap();
+        assert_eq!(pool.hosts[&host("a")].networks, 1);
+    }
+
+    #[test]
+    fn a_hosts_write_is_not_hidden_by_anothers() {
+        let gateway = Holder::gateway(&host("a"), nonce(1));
+        let gateway = gateway.joined_by(&Holder::gateway(&host("b"), nonce(2))).unwrap();
+        assert_eq!(gateway.nonce_of(&host("a")), Some(&nonce(1)));
+        let gateway = gateway.joined_by(&Holder::gateway(&host("a"), nonce(3))).unwrap();
+        assert_eq!(gateway.nonce_of(&host("a")), Some(&nonce(3)));
+        let rest = gateway.without(&host("a"), &nonce(4)).unwrap().unwrap();
+        assert_eq!(rest.nonce_of(&host("a")), Some(&nonce(4)));
+        assert_eq!(rest.nonce_of(&host("b")), Some(&nonce(2)));
+        let mut pool = PoolRecord::default();
+        pool.add(&host("a"), &nonce(5));
+        assert_eq!(pool.nonce_of(&host("a")), Some(&nonce(5)));
+        assert!(pool.take(&host("a"), &nonce(6)) && pool.hosts.is_empty());
+        assert!(!pool.take(&host("a"), &nonce(7)));
     }
 }

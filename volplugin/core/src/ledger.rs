@@ -5,19 +5,21 @@
 //!
 //! * `docker cp` on a running container mounts with the *same* id again and unmounts once.
 //! * After a crash of dockerd its containers are dead or, with live-restore, still running. In
-//!   both cases there was no unmount. A dead container's next start mounts with the id it had; a
-//!   live one's mounts go on silently, with one unmount at its end.
+//!   both cases there was no unmount. A dead container's next start mounts with the id it had. A
+//!   live one's end is told by one unmount, or (20.10) by none at all; and a `docker cp` into it
+//!   mounts and unmounts with its id before that.
 //! * An unmount may come for a use that never began, or twice.
 //!
-//! So a row counts the mounts of one id, and belongs to the dockerd (the *generation*) that made
-//! it. Whatever an earlier generation counted stands for one use at most. Rows say when the host's
-//! own mount can go; they never say that a volume is mounted, and never keep it from being removed
-//! (Docker asks for that only when it has no references left). They end with the boot that they
-//! were made in.
+//! So a row counts the mounts of one id that the present dockerd made, and beside them remembers
+//! whether an *earlier* dockerd had made any, which then stand for one use at most. Whether that
+//! one goes on, only a look at the containers' mounts can tell; it is due when nothing else keeps
+//! a volume in use. Rows say when the host's own mount
+//! can go; they never say that a volume is mounted, and never keep it from being removed (Docker
+//! asks for that only when it has no references left). They end with the boot that they were made
+//! in.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -32,11 +34,11 @@ const MOST_USES: usize = 10_000;
 
 /// Why a text is not the id of a mount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the mount id has {0} bytes: 1 to {longest} are expected", longest = MountId::LONGEST)]
+#[error("the mount id has {0} bytes: at most {longest} are expected", longest = MountId::LONGEST)]
 pub struct MountIdError(usize);
 
-/// Docker's name for a container's use of a volume: 64 hexadecimal digits as a rule, which other
-/// clients need not keep to.
+/// Docker's name for a container's use of a volume: 64 hexadecimal digits as a rule. Other clients
+/// need not keep to that, and a dockerd that forgot the id of a container it found running says "".
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MountId(String);
@@ -50,11 +52,10 @@ impl FromStr for MountId {
     type Err = MountIdError;
 
     fn from_str(text: &str) -> Result<Self, MountIdError> {
-        if (1..=Self::LONGEST).contains(&text.len()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(MountIdError(text.len()))
+        if text.len() > Self::LONGEST {
+            return Err(MountIdError(text.len()));
         }
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -111,14 +112,21 @@ pub enum Unmounted {
     Unknown,
     /// The volume is still in use.
     InUse,
+    /// Only uses that an earlier dockerd began are left: a look at the containers' mounts must tell
+    /// whether they go on.
+    InUseByEarlier,
     /// Nobody uses the volume any more.
     Last,
 }
 
+/// What one id stands for; never nothing at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Row {
-    count: NonZeroU32,
-    generation: u64,
+    /// The mounts that the present dockerd has made and not undone.
+    count: u32,
+    /// Whether an earlier dockerd had made some that may go on.
+    earlier: bool,
 }
 
 /// The uses of all volumes.
@@ -127,14 +135,13 @@ struct Row {
 pub struct Ledger {
     version: u32,
     boot: BootId,
-    generation: u64,
     rows: BTreeMap<VolumeName, BTreeMap<MountId, Row>>,
 }
 
 impl Ledger {
     /// No uses.
     pub fn new(boot: BootId) -> Self {
-        Self { version: VERSION, boot, generation: 0, rows: BTreeMap::new() }
+        Self { version: VERSION, boot, rows: BTreeMap::new() }
     }
 
     /// Reads what was kept; what another boot kept is over.
@@ -153,38 +160,24 @@ impl Ledger {
     }
 
     /// A new dockerd is there: what is recorded so far was begun by an earlier one.
-    pub fn new_generation(&mut self) {
-        self.generation += 1;
+    pub fn new_dockerd(&mut self) {
+        for row in self.rows.values_mut().flat_map(BTreeMap::values_mut) {
+            *row = Row { count: 0, earlier: true };
+        }
     }
 
     /// Docker begins a use.
-    ///
-    /// `alive` tells whether the volume is mounted outside the host's own mount namespace. It is
-    /// asked only when an earlier dockerd began this use: if a container runs on, this mount comes
-    /// on top (`docker cp` under live-restore); if not, it takes the place of the one that died.
-    pub fn mount(
-        &mut self,
-        volume: &VolumeName,
-        id: &MountId,
-        alive: impl FnOnce() -> bool,
-    ) -> Result<Mounted, LedgerError> {
-        let generation = self.generation;
+    pub fn mount(&mut self, volume: &VolumeName, id: &MountId) -> Result<Mounted, LedgerError> {
         let uses = self.rows.entry(volume.clone()).or_default();
         if let Some(row) = uses.get_mut(id) {
-            if row.generation != generation {
-                let count =
-                    if alive() { NonZeroU32::MIN.saturating_add(1) } else { NonZeroU32::MIN };
-                *row = Row { count, generation };
-            } else {
-                row.count = row.count.saturating_add(1);
-            }
+            row.count = row.count.saturating_add(1);
             return Ok(Mounted::Again);
         }
         if uses.len() >= MOST_USES {
             return Err(LedgerError::TooManyUses(volume.clone()));
         }
         let first = uses.is_empty();
-        uses.insert(id.clone(), Row { count: NonZeroU32::MIN, generation });
+        uses.insert(id.clone(), Row { count: 1, earlier: false });
         Ok(if first { Mounted::First } else { Mounted::Another })
     }
 
@@ -192,18 +185,19 @@ impl Ledger {
     pub fn unmount(&mut self, volume: &VolumeName, id: &MountId) -> Unmounted {
         let Some(uses) = self.rows.get_mut(volume) else { return Unmounted::Unknown };
         let Some(row) = uses.get_mut(id) else { return Unmounted::Unknown };
-        let fresh = row.generation == self.generation;
-        match NonZeroU32::new(row.count.get() - 1).filter(|_| fresh) {
+        match row.count.checked_sub(1) {
             Some(count) => row.count = count,
-            None => {
-                uses.remove(id);
-            }
+            None => row.earlier = false,
+        }
+        if row.count == 0 && !row.earlier {
+            uses.remove(id);
         }
         if uses.is_empty() {
             self.rows.remove(volume);
             return Unmounted::Last;
         }
-        Unmounted::InUse
+        let counted = uses.values().any(|row| row.count > 0);
+        if counted { Unmounted::InUse } else { Unmounted::InUseByEarlier }
     }
 
     /// Forgets all uses of a volume.
@@ -213,22 +207,23 @@ impl Ledger {
 
     /// Forgets the uses of a volume that an earlier dockerd began: the volume was looked at and is
     /// mounted in no container. Tells whether it had any.
-    pub fn forget_stale(&mut self, volume: &VolumeName) -> bool {
+    pub fn forget_earlier(&mut self, volume: &VolumeName) -> bool {
         let Some(uses) = self.rows.get_mut(volume) else { return false };
-        let before = uses.len();
-        uses.retain(|_, row| row.generation == self.generation);
-        let forgot = uses.len() < before;
+        let had = uses.values().any(|row| row.earlier);
+        uses.retain(|_, row| {
+            row.earlier = false;
+            row.count > 0
+        });
         if uses.is_empty() {
             self.rows.remove(volume);
         }
-        forgot
+        had
     }
 
     /// The volumes with uses that an earlier dockerd began, and that may have ended unseen.
-    pub fn stale(&self) -> Vec<VolumeName> {
-        let stale =
-            |uses: &BTreeMap<_, Row>| uses.values().any(|row| row.generation != self.generation);
-        self.rows.iter().filter(|(_, uses)| stale(uses)).map(|(name, _)| name.clone()).collect()
+    pub fn earlier(&self) -> Vec<VolumeName> {
+        let earlier = |uses: &BTreeMap<_, Row>| uses.values().any(|row| row.earlier);
+        self.rows.iter().filter(|(_, uses)| earlier(uses)).map(|(name, _)| name.clone()).collect()
     }
 
     /// The volumes in use.
@@ -259,7 +254,7 @@ mod tests {
     }
 
     fn mount(ledger: &mut Ledger, use_id: &str) -> Mounted {
-        ledger.mount(&name("v"), &id(use_id), || panic!("asked for nothing")).unwrap()
+        ledger.mount(&name("v"), &id(use_id)).unwrap()
     }
 
     fn unmount(ledger: &mut Ledger, use_id: &str) -> Unmounted {
@@ -290,9 +285,11 @@ mod tests {
         let mut ledger = ledger();
         mount(&mut ledger, "a");
         mount(&mut ledger, "a");
-        ledger.new_generation();
-        assert_eq!(ledger.mount(&name("v"), &id("a"), || false).unwrap(), Mounted::Again);
-        assert_eq!(unmount(&mut ledger, "a"), Unmounted::Last);
+        ledger.new_dockerd();
+        assert_eq!(mount(&mut ledger, "a"), Mounted::Again);
+        assert_eq!(unmount(&mut ledger, "a"), Unmounted::InUseByEarlier);
+        assert!(ledger.forget_earlier(&name("v")), "no container has it");
+        assert_eq!(ledger.uses(&name("v")), 0);
     }
 
     #[test]
@@ -300,30 +297,31 @@ mod tests {
         let mut ledger = ledger();
         mount(&mut ledger, "a");
         mount(&mut ledger, "a");
-        ledger.new_generation();
+        ledger.new_dockerd();
         assert_eq!(unmount(&mut ledger, "a"), Unmounted::Last);
     }
 
+    /// With dockerd 20.10 the copy's unmount is the last there is.
     #[test]
     fn copying_into_a_container_that_outlived_dockerd_does_not_end_its_use() {
         let mut ledger = ledger();
         mount(&mut ledger, "a");
-        ledger.new_generation();
-        ledger.mount(&name("v"), &id("a"), || true).unwrap();
-        assert_eq!(unmount(&mut ledger, "a"), Unmounted::InUse);
+        ledger.new_dockerd();
+        mount(&mut ledger, "a");
+        assert_eq!(unmount(&mut ledger, "a"), Unmounted::InUseByEarlier);
         assert_eq!(unmount(&mut ledger, "a"), Unmounted::Last);
     }
 
     #[test]
-    fn only_what_an_earlier_dockerd_began_is_stale() {
+    fn only_what_an_earlier_dockerd_began_may_have_ended_unseen() {
         let mut ledger = ledger();
         mount(&mut ledger, "a");
-        ledger.new_generation();
+        ledger.new_dockerd();
         mount(&mut ledger, "b");
-        assert_eq!(ledger.stale(), [name("v")]);
-        assert!(ledger.forget_stale(&name("v")));
-        assert!(!ledger.forget_stale(&name("v")));
-        assert_eq!((ledger.uses(&name("v")), ledger.stale()), (1, vec![]));
+        assert_eq!(ledger.earlier(), [name("v")]);
+        assert!(ledger.forget_earlier(&name("v")));
+        assert!(!ledger.forget_earlier(&name("v")));
+        assert_eq!((ledger.uses(&name("v")), ledger.earlier()), (1, vec![]));
     }
 
     #[test]
@@ -351,7 +349,7 @@ mod tests {
         for number in 0..MOST_USES {
             mount(&mut ledger, &number.to_string());
         }
-        let refused = ledger.mount(&name("v"), &id("one more"), || false);
+        let refused = ledger.mount(&name("v"), &id("one more"));
         assert!(matches!(refused, Err(LedgerError::TooManyUses(_))));
         assert_eq!(mount(&mut ledger, "0"), Mounted::Again);
     }

@@ -1,12 +1,13 @@
 //! Docker's calls.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use dockline_mounts::{Holder, MountError, holders};
 use dockline_plugin_specs::volume::{
     Capabilities, Create, Get, Mount, Mounted, Path, Remove, Scope, Unmount, Volume, VolumeDriver,
 };
-use dockline_vol_core::{MountId, VolumeName, VolumeOptions, VolumeRecord};
+use dockline_vol_core::{MountId, Unmounted, VolumeName, VolumeOptions, VolumeRecord};
 use serde_json::{Map, Value, json};
 
 use super::{Driver, DriverError, Entry, birth};
@@ -81,12 +82,11 @@ impl<B: Backend> VolumeDriver for Driver<B> {
         let id: MountId = request.id.parse()?;
         let _held = self.lock(&name).await?;
         let record = self.record(&name)?;
-        let alive = self.alive_if_stale(&record).await?;
         let mounted = self.shared.host.mount(&self.shared.backend, &record).await;
         mounted.map_err(|source| DriverError::Host { name: name.clone(), source })?;
         self.set_mounted(&name, true);
         let of = name.clone();
-        let begun = self.shared.uses.change(move |uses| uses.mount(&of, &id, || alive));
+        let begun = self.shared.uses.change(move |uses| uses.mount(&of, &id));
         if let Err(error) = begun.await {
             self.unmount_if_unused(&name).await;
             return Err(error.into());
@@ -103,8 +103,12 @@ impl<B: Backend> VolumeDriver for Driver<B> {
         let of = name.clone();
         let ended = self.shared.uses.change(move |uses| Ok(uses.unmount(&of, &id))).await?;
         tracing::debug!(volume = %name, ?ended, "a use ended");
-        self.unmount_if_unused(&name).await;
-        Ok(())
+        if ended == Unmounted::InUseByEarlier {
+            self.end_earlier_uses_of(&name).await
+        } else {
+            self.unmount_if_unused(&name).await;
+            Ok(())
+        }
     }
 
     async fn path(&self, request: Path) -> Result<Mounted, DriverError> {
@@ -123,7 +127,7 @@ impl<B: Backend> VolumeDriver for Driver<B> {
     }
 
     async fn list(&self) -> Result<Vec<Volume>, DriverError> {
-        let table = self.change_table(|table| table.clone());
+        let table = self.shared.table.read().unwrap_or_else(PoisonError::into_inner);
         Ok(table.iter().map(|(name, entry)| self.show(name, entry)).collect())
     }
 }
@@ -142,16 +146,6 @@ impl<B: Backend> Driver<B> {
             }
         };
         Volume { name: name.to_string(), mountpoint, created_at, status }
-    }
-
-    /// Whether a container of an earlier dockerd has the volume mounted; not looked for if no
-    /// earlier dockerd began a use of it.
-    async fn alive_if_stale(&self, record: &VolumeRecord) -> Result<bool, DriverError> {
-        if !self.shared.uses.look(|uses| uses.stale().contains(&record.name)) {
-            return Ok(false);
-        }
-        let disk = self.shared.backend.in_use(record).await?;
-        Ok(!self.containers(disk.as_ref()).await.is_empty())
     }
 
     /// Who has a disk mounted outside the host's own mount namespace.

@@ -102,6 +102,7 @@ impl<B: Backend> Driver<B> {
         let driver = Self { shared };
         driver.take_up_mounts().await?;
         driver.empty_trash();
+        driver.keep_reconciling();
         Ok(driver)
     }
 

@@ -32,9 +32,9 @@ impl Files {
     pub(super) fn open(root: &Path) -> Result<Self, BackendError> {
         // The root of a container with remapped users passes through to its mounts, and sees no
         // names on the way.
-        folder(root, 0o711)?;
-        for name in ["volumes", "creating", "trash"] {
-            folder(&root.join(name), 0o700)?;
+        let kept = ["volumes", "creating", "trash"].map(|name| (root.join(name), 0o700));
+        for (path, mode) in [(root.to_owned(), 0o711)].into_iter().chain(kept) {
+            durable::make_folder(&path, mode).map_err(BackendError::storage("make", &path))?;
         }
         let path = root.join("lock");
         let mut options = OpenOptions::new();
@@ -78,19 +78,19 @@ impl Files {
             let made = DirBuilder::new().mode(0o700).create(path);
             made.map_err(BackendError::storage("make", path))?;
         }
-        reached(Step::Folder);
+        reached(Step::Folder)?;
         let image = folder.join(IMAGE);
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(&image);
         file.and_then(|file| file.set_len(record.size.bytes()))
             .map_err(BackendError::storage("make", &image))?;
-        reached(Step::Image);
+        reached(Step::Image)?;
         Ok((image, scratch))
     }
 
     /// Makes what was begun a volume: everything reaches the disk, and then it gets its name.
     pub(super) fn commit(&self, record: &VolumeRecord) -> Result<(), BackendError> {
-        reached(Step::Formatted);
+        reached(Step::Formatted)?;
         let (folder, scratch) = (self.being_made(record), self.scratch(record));
         remove(&scratch)?;
         let image = folder.join(IMAGE);
@@ -100,13 +100,13 @@ impl Files {
         durable::write_new(&path, record.to_json().as_bytes())
             .map_err(BackendError::storage("write", &path))?;
         sync(&folder)?;
-        reached(Step::Written);
+        reached(Step::Written)?;
         let at = self.volume(&record.name);
         durable::rename_new(&folder, &at).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => BackendError::Taken { at: at.clone() },
             _ => BackendError::storage("name", &at)(error),
         })?;
-        reached(Step::Named);
+        reached(Step::Named)?;
         sync(&self.root.join("volumes"))
     }
 
@@ -130,7 +130,7 @@ impl Files {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             renamed => renamed.map_err(BackendError::storage("remove", &from))?,
         }
-        reached(Step::Trashed);
+        reached(Step::Trashed)?;
         sync(&self.root.join("volumes"))?;
         sync(&trash)
     }
@@ -146,7 +146,7 @@ impl Files {
                 }
                 _ => Ok(()),
             };
-            reached(Step::ImageDeleted);
+            reached(Step::ImageDeleted)?;
             result = result.and(deleted.and_then(|()| remove(&path)));
         }
         result
@@ -211,12 +211,6 @@ fn read_record(volume: &Path) -> Result<VolumeRecord, String> {
         .map_err(|error| unreadable(&dockline_plugin_specs::route::chain(&error)))
 }
 
-/// Makes a folder unless it is there.
-fn folder(path: &Path, mode: u32) -> Result<(), BackendError> {
-    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(BackendError::storage("make", path))
-}
-
 fn sync(folder: &Path) -> Result<(), BackendError> {
     durable::sync_folder(folder).map_err(BackendError::storage("write", folder))
 }
@@ -239,8 +233,11 @@ fn remove(path: &Path) -> Result<(), BackendError> {
     }
 }
 
+/// Where the tests make a change fail or die.
 #[cfg(not(test))]
-fn reached(_: Step) {}
+fn reached(_: Step) -> Result<(), BackendError> {
+    Ok(())
+}
 
 #[cfg(test)]
 use super::tests::reached;

@@ -20,10 +20,11 @@ mod files;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dockline_mounts::LoopDevice;
+use dockline_mounts::{LoopDevice, LoopError};
 use dockline_types::ByteSize;
 use dockline_vol_core::{VolumeName, VolumeRecord};
 
@@ -32,8 +33,8 @@ use crate::blocking;
 use crate::mkfs::Mkfs;
 use files::Files;
 
-/// The points of a change after which a crash leaves something else on the disk. The tests die at
-/// each of them.
+/// The points of a change after which a crash leaves something else on the disk. The tests fail and
+/// die at each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// The folder of a volume being made is there.
@@ -135,8 +136,13 @@ impl Backend for LoopFiles {
 
     async fn in_use(&self, record: &VolumeRecord) -> Result<Option<Disk>, BackendError> {
         let image = self.files.image(&record.name);
-        blocking(move || {
-            LoopDevice::find(&image).map_err(BackendError::Device)?.map(disk).transpose()
+        blocking(move || match LoopDevice::find(&image) {
+            Ok(device) => device.map(disk).transpose(),
+            // Deleted behind our back. It must still be possible to remove what is left.
+            Err(LoopError::Image { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(BackendError::Device(error)),
         })
         .await
     }

@@ -1,5 +1,5 @@
-//! Death at every step. The test starts itself again as a process that does the work and is killed
-//! (really, by SIGKILL) when it reaches a step; then it looks what is left.
+//! Failure and death at every step. A test starts itself again as a process that does the work, and
+//! that fails or is killed (really, by SIGKILL) when it reaches a step; then it looks what is left.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -14,13 +14,26 @@ use crate::backend::{Backend, BackendError, Found};
 use crate::mkfs::Mkfs;
 
 const DIE_AT: &str = "DOCKLINE_TEST_DIE_AT";
+const FAIL_AT: &str = "DOCKLINE_TEST_FAIL_AT";
 const ROOT: &str = "DOCKLINE_TEST_ROOT";
 
 /// The backend has reached a step.
-pub(super) fn reached(step: Step) {
-    if std::env::var(DIE_AT).is_ok_and(|at| at == format!("{step:?}")) {
+pub(super) fn reached(step: Step) -> Result<(), BackendError> {
+    let is = |variable| std::env::var(variable).is_ok_and(|at| at == format!("{step:?}"));
+    if is(DIE_AT) {
         raise(Signal::SIGKILL).unwrap();
     }
+    if is(FAIL_AT) {
+        return Err(BackendError::storage("reach", Path::new("x"))(std::io::Error::other("test")));
+    }
+    Ok(())
+}
+
+/// This test again, as a process of its own.
+fn again(test: &str, root: &Path, variable: &str, step: Step) -> Program {
+    let test = format!("loopfile::tests::{test}");
+    let program = Program::new(std::env::current_exe().unwrap()).args(["--exact", &test]);
+    program.env(ROOT, root).env(variable, format!("{step:?}"))
 }
 
 fn record() -> VolumeRecord {
@@ -66,12 +79,10 @@ async fn a_kill_at_any_step_leaves_a_volume_whole_or_not_at_all() {
         (Step::Trashed, false),
         (Step::ImageDeleted, false),
     ];
-    let this = "loopfile::tests::a_kill_at_any_step_leaves_a_volume_whole_or_not_at_all";
+    let this = "a_kill_at_any_step_leaves_a_volume_whole_or_not_at_all";
     for (step, there) in steps {
         let root = tempfile::tempdir().unwrap();
-        let again = Program::new(std::env::current_exe().unwrap()).args(["--exact", this]);
-        let again = again.env(ROOT, root.path()).env(DIE_AT, format!("{step:?}"));
-        let died = again.output().await.unwrap();
+        let died = again(this, root.path(), DIE_AT, step).output().await.unwrap();
         assert_eq!(died.status.signal(), Some(9), "{step:?}: {}", died.text());
 
         let backend = open(root.path()).await;
@@ -88,6 +99,24 @@ async fn a_kill_at_any_step_leaves_a_volume_whole_or_not_at_all() {
             backend.remove(&record()).await.unwrap();
         }
         backend.create(&record()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_failure_at_any_step_of_a_create_is_told_and_leaves_nothing() {
+    if let Some(root) = std::env::var_os(ROOT) {
+        let root = Path::new(&root);
+        let backend = open(root).await;
+        assert!(backend.create(&record()).await.is_err());
+        assert_eq!(names(root, "creating"), []);
+        assert_eq!(backend.recover().await.unwrap().len(), 0);
+        return;
+    }
+    let this = "a_failure_at_any_step_of_a_create_is_told_and_leaves_nothing";
+    for step in [Step::Folder, Step::Image, Step::Formatted, Step::Written, Step::Named] {
+        let root = tempfile::tempdir().unwrap();
+        let failed = again(this, root.path(), FAIL_AT, step).output().await.unwrap();
+        assert!(failed.status.success(), "{step:?}: {}", failed.text());
     }
 }
 

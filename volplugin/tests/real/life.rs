@@ -1,6 +1,7 @@
 //! The life of a volume on real loop devices, file systems and mounts.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::support::{Docker, Place, SMALL, occupied, text, until};
 use dockline_plugin_specs::volume::VolumeDriver;
@@ -81,16 +82,22 @@ async fn the_owner_is_whom_the_options_say() {
         let owner = [("uid", "100999"), ("gid", "100998"), ("mode", "0750")];
         let opts: Vec<_> = [("fs", fs), ("size", "300MiB")].into_iter().chain(owner).collect();
         docker.create(fs, &opts).await.unwrap();
-        let folder = docker.mount(fs, "a").await.unwrap().metadata().unwrap();
-        let has = (folder.uid(), folder.gid(), folder.mode() & 0o7777);
-        assert_eq!(has, (100_999, 100_998, 0o750), "{fs}");
+        let at = docker.mount(fs, "a").await.unwrap();
+        assert_eq!(owner_of(&at), (100_999, 100_998, 0o750), "{fs}");
+        assert_eq!(owner_of(at.parent().unwrap()), (0, 0, 0o755), "{fs}");
     }
     docker.create("plain", SMALL).await.unwrap();
     let at = docker.mount("plain", "a").await.unwrap();
-    let folder = at.metadata().unwrap();
-    assert_eq!((folder.uid(), folder.gid(), folder.mode() & 0o7777), (0, 0, 0o755));
-    let root = at.parent().unwrap().metadata().unwrap();
-    assert_eq!(root.mode() & 0o001, 1, "a remapped root must get through to its folder");
+    assert_eq!(owner_of(&at), (0, 0, 0o755));
+    // A remapped root must get through to its folder.
+    for above in [place.root(), place.root().join("mounts")] {
+        assert_eq!(owner_of(&above), (0, 0, 0o711), "{}", above.display());
+    }
+}
+
+fn owner_of(path: &Path) -> (u32, u32, u32) {
+    let folder = path.metadata().expect("a folder");
+    (folder.uid(), folder.gid(), folder.mode() & 0o7777)
 }
 
 #[tokio::test]

@@ -89,6 +89,14 @@ impl Place {
         LoopDevice::find(&self.image(name)).expect("loop devices").is_some()
     }
 
+    /// Who has a volume's disk in another mount namespace.
+    pub(crate) fn seen_by_others(&self, name: &str) -> Vec<dockline_mounts::Holder> {
+        let disk = LoopDevice::find(&self.image(name)).expect("loop devices");
+        let number = disk.map(|disk| disk.number().expect("a number"));
+        let found = number.map(|number| dockline_mounts::holders(number, None).expect("holders"));
+        found.unwrap_or_default()
+    }
+
     /// A process in a mount namespace of its own that has what is mounted here now, like a
     /// container; until the guard is dropped.
     pub(crate) async fn container(&self) -> Container {

@@ -128,3 +128,63 @@ impl Watch for EmbeddedWatch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Key;
+
+    fn event(revision: u64) -> Event {
+        let key = Key::new(format!("a/{revision}")).unwrap();
+        Event::Delete { key, revision: Revision(revision) }
+    }
+
+    fn history(commits: u64, events: usize) -> History {
+        let history = History::new(Revision(10));
+        let commit = |at| (Revision(10 + at), vec![event(10 + at); events]);
+        history.append((1..=commits).map(commit));
+        history
+    }
+
+    #[test]
+    fn what_is_older_than_the_file_was_opened_is_compacted() {
+        let history = history(3, 1);
+        let all = Prefix::default();
+        let compacted = history.after(&all, Revision(9));
+        assert!(matches!(compacted, Err(StoreError::Compacted { after: Revision(9) })));
+        let batch = history.after(&all, Revision(10)).unwrap().unwrap();
+        assert_eq!(batch.events, [event(11), event(12), event(13)]);
+        assert_eq!(history.after(&all, Revision(13)).unwrap(), None);
+        // A scan may see a commit before the history does.
+        assert_eq!(history.after(&all, Revision(14)).unwrap(), None);
+        let none = history.after(&Prefix::new("b").unwrap(), Revision(12)).unwrap().unwrap();
+        assert_eq!((none.revision, none.events.len()), (Revision(13), 0));
+    }
+
+    #[test]
+    fn only_the_latest_are_kept_and_who_is_behind_them_is_told() {
+        let history = history(KEPT as u64 / 100 + 10, 100);
+        assert!(history.ring().events <= KEPT);
+        let since = history.ring().since;
+        assert!(since > Revision(10));
+        let all = Prefix::default();
+        let behind = Revision(since.0 - 1);
+        assert!(matches!(history.after(&all, behind), Err(StoreError::Compacted { .. })));
+        let batch = history.after(&all, since).unwrap().unwrap();
+        assert_eq!(batch.events[0].revision(), Revision(since.0 + 1));
+    }
+
+    #[test]
+    fn batches_end_between_two_transactions() {
+        let history = history(100, 100);
+        let (all, mut told, mut events) = (Prefix::default(), Revision(10), 0);
+        while let Some(batch) = history.after(&all, told).unwrap() {
+            assert!(batch.events.len() < BATCH + 100);
+            assert!(batch.events.len().is_multiple_of(100));
+            assert_eq!(batch.events.last().unwrap().revision(), batch.revision);
+            events += batch.events.len();
+            told = batch.revision;
+        }
+        assert_eq!((told, events), (Revision(110), 10_000));
+    }
+}
