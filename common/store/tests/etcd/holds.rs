@@ -1,13 +1,9 @@
-//! The store on real etcd: one member and a cluster of three pass the contract, over TLS and with
-//! a password too, and what happens to servers is not mistaken for something else.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
+//! The store on real etcd: one member and a cluster of three hold the contract.
 
 use std::sync::Arc;
 
+use crate::support::open;
 use dockline_store::contract::{self, Space};
-use support::{open, options};
 
 macro_rules! contract {
     ($store:expr, $($name:ident),*) => { $(
