@@ -1,7 +1,7 @@
 # What a person types. Each target is one command; the work is done by cargo and the programs under
 # integration/.
 
-.PHONY: help up down purge test check captures
+.PHONY: help up down purge test check captures bench-ipam
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,3 +37,8 @@ captures: ## Capture this machine's engine anew for the tests of plugin-specs
 	cargo build --workspace --bins
 	target/debug/dockline-capture scenario --output \
 		plugin-specs/captures/$$(dockerd --version | sed 's/.*version \([0-9]*\.[0-9]*\).*/\1/')
+
+bench-ipam: ## Measure addresses beside bare transactions of etcd and the file
+	@integration/prepare.sh test
+	cargo build --release --package dockline-ipam --package dockline-bench
+	target/release/dockline-bench-ipam
