@@ -3,6 +3,7 @@
 //! Every key has a default that suits a single host, so that no file is needed. An unknown key or a
 //! wrong value is an error that names the line: a typing error must not become a default.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use dockline_types::{ByteSize, IfName, PoolCidr};
@@ -107,6 +108,9 @@ pub struct Net {
     pub mtu: u32,
     /// How packets are switched.
     pub datapath: DatapathChoice,
+    /// How often what a crash left behind is looked for, in seconds. It is removed when it is
+    /// found for the second time.
+    pub look_every_s: NonZeroU32,
 }
 
 /// How packets are to be switched.
@@ -178,6 +182,7 @@ impl Default for Net {
             ovsdb: "/run/openvswitch/db.sock".into(),
             mtu: 1500,
             datapath: DatapathChoice::Auto,
+            look_every_s: constant("30"),
         }
     }
 }
