@@ -32,11 +32,11 @@ test: ## Install what the tests need, and run them all
 	cargo nextest run --workspace
 	cargo test --workspace --doc --quiet
 
-captures: ## Capture this machine's engine anew for the tests of plugin-specs
+captures: ## Capture both engines anew for the tests of plugin-specs
 	@integration/prepare.sh test
 	cargo build --workspace --bins
-	target/debug/dockline-capture scenario --output \
-		plugin-specs/captures/$$(dockerd --version | sed 's/.*version \([0-9]*\.[0-9]*\).*/\1/')
+	target/debug/dockline-capture scenario --output plugin-specs/captures/20.10
+	integration/capture/debian13.sh plugin-specs/captures/26.1
 
 # One node unless NODES says otherwise; several come with an etcd cluster.
 NODES ?= 1
