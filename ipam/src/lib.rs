@@ -43,17 +43,19 @@ const FILE: &str = "ipam.redb";
 
 /// Runs the daemon until it is told to stop.
 pub fn run() -> ExitCode {
-    dockline_daemon::run(ABOUT, async |context| build(&context))
+    dockline_daemon::run(ABOUT, settings, async |context, settings| Ok(build(&context, settings)))
 }
 
-fn build(context: &Context) -> anyhow::Result<(IpamPlugin<Driver<Embedded>>, IpamAdmin<Embedded>)> {
-    let settings = settings(&context.config)?;
+fn build(
+    context: &Context,
+    settings: Settings,
+) -> (IpamPlugin<Driver<Embedded>>, IpamAdmin<Embedded>) {
     let file = context.config.state_dir.join(FILE);
     let what = format!("embedded {}", file.display());
     let open = move || opening::open_embedded(file.clone());
     let opening = Arc::new(Opening::start(settings, what, open));
     let driver = Driver::new(Arc::clone(&opening));
-    Ok((IpamPlugin(driver), IpamAdmin::new(context.clone(), opening)))
+    (IpamPlugin(driver), IpamAdmin::new(context.clone(), opening))
 }
 
 fn settings(config: &Config) -> anyhow::Result<Settings> {
