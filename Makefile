@@ -48,7 +48,7 @@ lab: ## A node with a real kernel and a shell (NODES=3: several; CMD='…': run 
 ifdef CMD
 	@target/debug/dockline-lab run $(LAB_FLAGS) -- "$(CMD)"
 else
-	@target/debug/dockline-lab shell $(LAB_FLAGS) $$([ -t 0 ] && echo --raw)
+	@target/debug/dockline-lab shell --suite $(LAB_FLAGS) $$([ -t 0 ] && echo --raw)
 endif
 
 lab-images: ## Make the Debian 13 root for lab nodes (about a minute, once)
