@@ -4,7 +4,7 @@
 set -eu
 
 run="docker.io openvswitch-switch lvm2 xfsprogs e2fsprogs iproute2 busybox-static util-linux kmod"
-build="gcc libc6-dev"
+build="gcc libc6-dev protobuf-compiler libprotobuf-dev"
 test="$run user-mode-linux debootstrap btrfs-progs thin-provisioning-tools udev kmod \
     etcd-server etcd-client iperf3 fio ethtool procps"
 
