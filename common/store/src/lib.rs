@@ -4,6 +4,7 @@
 //! on many hosts over a cluster of [`etcd`]. What is stored here is nobody's business but the caller's: keys and
 //! values are bytes. Every implementation passes the `contract` suite (cargo feature `contract`).
 
+mod any;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod embedded;
@@ -13,6 +14,7 @@ pub mod etcd;
 mod traits;
 mod types;
 
+pub use any::{AnyScan, AnyStore, AnyWatch};
 pub use error::{Cause, StoreError};
 pub use traits::{Batch, Page, Scan, Store, Watch};
 pub use types::{

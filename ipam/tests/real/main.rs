@@ -5,6 +5,7 @@
 mod captured;
 mod drain;
 mod driver;
+mod etcd;
 mod faults;
 mod hosts;
 mod killed;
