@@ -5,6 +5,7 @@
 //! * `choice`: which store the configuration names.
 //! * `doubts`: writes whose outcome is unknown, until it is known and made good.
 //! * `view`, `follow`: the picture of the store in memory, and the task that keeps it true.
+//! * `verbs`: what operators can have done.
 //! * [`opening`]: the store, opened in the background; until then the plugin says what it waits for.
 
 mod addresses;
@@ -17,6 +18,7 @@ mod follow;
 pub mod opening;
 mod pools;
 mod status;
+mod verbs;
 mod view;
 
 use std::process::ExitCode;
@@ -44,17 +46,19 @@ const ABOUT: About =
 
 /// Runs the daemon until it is told to stop.
 pub fn run() -> ExitCode {
-    dockline_daemon::run(ABOUT, async |context| build(&context))
+    let check = |config: &Config| Ok((settings(config)?, Choice::read(config)?));
+    dockline_daemon::run(ABOUT, check, async |context, checked| Ok(build(&context, checked)))
 }
 
-fn build(context: &Context) -> anyhow::Result<(IpamPlugin<Driver<AnyStore>>, IpamAdmin<AnyStore>)> {
-    let settings = settings(&context.config)?;
-    let choice = Choice::read(&context.config)?;
+fn build(
+    context: &Context,
+    (settings, choice): (Settings, Choice),
+) -> (IpamPlugin<Driver<AnyStore>>, IpamAdmin<AnyStore>) {
     let what = choice.to_string();
     let open = move || choice.clone().open();
     let opening = Arc::new(Opening::start(settings, what, open));
     let driver = Driver::new(Arc::clone(&opening));
-    Ok((IpamPlugin(driver), IpamAdmin::new(context.clone(), opening)))
+    (IpamPlugin(driver), IpamAdmin::new(context.clone(), opening))
 }
 
 fn settings(config: &Config) -> anyhow::Result<Settings> {

@@ -386,8 +386,8 @@ mod tests {
             let put = |at: usize| Op::Put(key(&at.to_string()), Value::new(vec![0; size]).unwrap());
             Txn::new(vec![], (0..count).map(put).collect())
         };
-        assert!(puts(128, 1).is_ok());
-        assert_eq!(puts(129, 1), Err(LimitError::Ops(129)));
+        assert!(puts(MAX_TXN_OPS, 1).is_ok());
+        assert_eq!(puts(MAX_TXN_OPS + 1, 1), Err(LimitError::Ops(MAX_TXN_OPS + 1)));
         assert!(matches!(puts(17, MAX_VALUE_BYTES), Err(LimitError::Bytes(_))));
         let twice = vec![Op::Delete(key("a")), Op::Delete(key("a"))];
         assert_eq!(Txn::new(vec![], twice), Err(LimitError::SameKeyTwice(key("a"))));

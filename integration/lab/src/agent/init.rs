@@ -22,8 +22,14 @@ use crate::boot_config::{BootConfig, MODULES, SYSTEM_DISK, VARIABLE};
 
 /// Folders that a program puts an overlay or a database on: they lie on the system disk itself,
 /// because an overlay cannot be the upper half of another, and start empty whatever the machine has.
-const OWN_FOLDERS: [&str; 4] =
-    ["var/lib/docker", "var/lib/containerd", "var/lib/etcd", "var/lib/openvswitch"];
+const OWN_FOLDERS: [&str; 6] = [
+    "var/lib/docker",
+    "var/lib/containerd",
+    "var/lib/dockline",
+    "var/lib/dockline-up",
+    "var/lib/etcd",
+    "var/lib/openvswitch",
+];
 
 /// Whether this process is a node's first one.
 pub(crate) fn wanted() -> Option<PathBuf> {
