@@ -7,6 +7,7 @@ mod drain;
 mod driver;
 mod etcd;
 mod faults;
+mod history;
 mod hosts;
 mod killed;
 mod model;
