@@ -121,8 +121,6 @@ pub struct Ipam {
     /// How long an address that was released rests before another container gets it, unless no
     /// other is free; in seconds.
     pub rest_s: u64,
-    /// How often this host's addresses are compared with what is there, in seconds.
-    pub look_every_s: u64,
 }
 
 /// A range that is cut into default pools.
@@ -229,7 +227,6 @@ impl Default for Ipam {
         Self {
             default_pools: vec![pools("10.209.0.0/16", 24), pools("fd64:6f63:6b6c::/48", 64)],
             rest_s: 60,
-            look_every_s: 120,
         }
     }
 }
