@@ -10,4 +10,5 @@ mod faults;
 mod hosts;
 mod killed;
 mod model;
+mod operators;
 mod support;
