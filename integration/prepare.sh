@@ -3,10 +3,11 @@
 # test` what the tests need besides. What is there already is left alone.
 set -eu
 
-run="docker.io openvswitch-switch lvm2 xfsprogs e2fsprogs iproute2 busybox-static util-linux"
-build="gcc libc6-dev"
+run="docker.io openvswitch-switch lvm2 xfsprogs e2fsprogs iproute2 busybox-static util-linux kmod"
+# protoc and its own .proto files: for the client of etcd.
+build="gcc libc6-dev protobuf-compiler libprotobuf-dev"
 test="$run user-mode-linux debootstrap btrfs-progs thin-provisioning-tools udev kmod \
-    etcd-server etcd-client iperf3 fio ethtool procps"
+    etcd-server etcd-client openssl iperf3 fio ethtool procps"
 
 say() { printf '==> %s\n' "$*"; }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use dockline_ipam_core::{AddressRecord, Holder, Place, PoolId, PoolKey, PoolRecord};
 use dockline_store::{Compare, Entry, Key, Op, Revision, Store, Txn};
@@ -11,6 +11,12 @@ use tokio::sync::RwLockReadGuard;
 use crate::IpamError;
 use crate::engine::{Engine, Mark, TRIES, Written, key, pool_key, read_record, write_record};
 use crate::view::{Pool, Record};
+
+/// How long a free address is looked for while others take what was chosen.
+const SEARCH: Duration = Duration::from_secs(8);
+
+/// After how many refusals the picture is waited for.
+const OFTEN: u32 = 3;
 
 /// A chosen address: free again when dropped, unless the store has answered.
 #[derive(Debug)]
@@ -97,9 +103,11 @@ impl<S: Store> Engine<S> {
         id: &PoolId,
         holder: &Holder,
     ) -> Result<IpAddr, IpamError> {
-        let mut caught_up = false;
-        for _ in 0..TRIES {
-            let chosen = pool.state().picture.choose(id.range());
+        let (mut caught_up, mut refused) = (false, 0);
+        let started = Instant::now();
+        while started.elapsed() < SEARCH {
+            let (start, now) = (self.start_in_pool(), self.view.now());
+            let chosen = pool.state().picture.choose(id.range(), start, now);
             let address = match chosen {
                 Ok(address) => address,
                 // What was released a moment ago may not have reached the picture.
@@ -116,7 +124,18 @@ impl<S: Store> Engine<S> {
                     claim.settle(revision);
                     return Ok(address);
                 }
-                Held::Taken(revision, _) => claim.settle(revision),
+                Held::Taken(revision, _) => {
+                    claim.settle(revision);
+                    refused += 1;
+                    caught_up = false;
+                    if self.settings.spread {
+                        pool.state().picture.jump(id.range(), self.random());
+                    }
+                    // The picture is behind: others are at the same pool.
+                    if refused % OFTEN == 0 {
+                        self.view.wait(revision).await?;
+                    }
+                }
                 Held::Again(revision) => self.view.wait(revision).await?,
             }
         }

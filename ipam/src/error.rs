@@ -7,6 +7,8 @@ use dockline_ipam_core::{
 };
 use dockline_store::{LimitError, StoreError};
 
+use crate::engine::StartError;
+
 /// Why a request is refused, for the person who typed the `docker` command.
 #[derive(Debug, thiserror::Error)]
 pub enum IpamError {
@@ -16,6 +18,9 @@ pub enum IpamError {
         /// What it waits for.
         why: String,
     },
+    /// Another version took the store over while this one ran.
+    #[error(transparent)]
+    Newer(StartError),
     /// The store refused or could not be asked.
     #[error("the store of addresses did not answer, and nothing was changed")]
     Store(#[source] StoreError),

@@ -74,7 +74,10 @@ impl<S: Store> Opening<S> {
             loop {
                 let why = match open().await {
                     Ok(store) => match Engine::start(store, settings.clone()).await {
-                        Ok(engine) => break sender.send_replace(State::Open(Arc::new(engine))),
+                        Ok(engine) => {
+                            engine.sweep().await;
+                            break sender.send_replace(State::Open(Arc::new(engine)));
+                        }
                         Err(error) => chain(&error),
                     },
                     Err(error) => chain(&error),

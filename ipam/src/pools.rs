@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dockline_ipam_core::{Place, PoolId, PoolKey, PoolRecord, SpaceName, Subnet};
 use dockline_ipam_core::{check_overlap, next_default};
-use dockline_store::{Compare, Op, Revision, Store, Txn, Value};
+use dockline_store::{Compare, Key, Op, Revision, Store, Txn, Value};
 use dockline_types::PoolCidr;
 
 use crate::IpamError;
@@ -149,10 +149,26 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
+    /// Removes the pools that nobody uses and of which nothing is held: a daemon that was killed
+    /// between the release of a pool's last address and the removal of the pool leaves one.
+    pub(crate) async fn sweep(&self) {
+        for (pool, held) in self.view.held() {
+            let unused = match self.view.record(&pool) {
+                Record::Known(record, _) => record.hosts.is_empty() && held == 0,
+                Record::Absent | Record::Damaged => false,
+            };
+            if unused && let Err(error) = self.remove_if_unused(&pool).await {
+                tracing::warn!(%pool, %error, "cannot remove a pool that nobody uses");
+            }
+        }
+    }
+
     async fn remove(&self, pool: &PoolKey, revision: Revision) -> Result<Written, IpamError> {
         let space = self.view.space(&pool.space);
         let (guard, touch) = guard(&pool.space, space.guard)?;
-        let compares = vec![Compare::Unchanged(pool_key(pool)?, revision), guard];
+        // Another host may have taken an address a moment ago.
+        let empty = Compare::NoneUnder(Key::new(Place::addresses_of(pool))?);
+        let compares = vec![Compare::Unchanged(pool_key(pool)?, revision), guard, empty];
         let ops = vec![Op::Delete(pool_key(pool)?), touch];
         self.write(Txn::new(compares, ops)?, Mark::Gone).await
     }

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use dockline_ipam_core::{Picture, Place, PoolKey, PoolRecord, SpaceName};
+use dockline_ipam_core::{LAYOUT, Picture, Place, PoolKey, PoolRecord, SpaceName};
 use dockline_store::{Entry, Event, Revision};
 use dockline_types::PoolCidr;
 use tokio::sync::watch;
@@ -62,6 +62,8 @@ struct Contents {
     /// When the pools of each space last changed.
     guards: BTreeMap<SpaceName, Revision>,
     foreign: BTreeSet<String>,
+    /// The number of the layout, as it is written.
+    layout: Option<String>,
 }
 
 /// Foreign keys that are remembered by name, so that each is reported once.
@@ -75,7 +77,7 @@ impl Contents {
 
     fn put(&mut self, entry: &Entry) {
         match Place::read(entry.key.as_bytes()) {
-            Some(Place::Layout) => {}
+            Some(Place::Layout) => self.layout = Some(entry.value.to_string()),
             Some(Place::Space(space)) => {
                 self.guards.insert(space, entry.mod_revision);
             }
@@ -90,7 +92,7 @@ impl Contents {
                 self.pool(key).state().record = record;
             }
             Some(Place::Address(key, address)) => {
-                self.pool(key).state().picture.tell(address, true);
+                self.pool(key).state().picture.hold(address);
             }
             None => self.report(entry.key.to_string()),
         }
@@ -103,14 +105,14 @@ impl Contents {
         }
     }
 
-    fn delete(&mut self, key: &[u8]) {
+    fn delete(&mut self, key: &[u8], rest_until: Option<u64>) {
         match Place::read(key) {
             Some(Place::Space(space)) => {
                 self.guards.remove(&space);
             }
             Some(Place::Pool(key)) => self.pool(key).state().record = Record::Absent,
             Some(Place::Address(key, address)) => {
-                self.pool(key).state().picture.tell(address, false);
+                self.pool(key).state().picture.release(address, rest_until);
             }
             Some(Place::Layout) | None => {}
         }
@@ -128,10 +130,24 @@ impl Contents {
 }
 
 /// The store's contents as this process sees them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct View {
     contents: RwLock<Contents>,
     told: watch::Sender<Revision>,
+    /// How long a released address rests.
+    rest: Duration,
+    started: Instant,
+}
+
+/// What a scan has found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Found(Contents);
+
+impl Found {
+    /// Takes in a page. Only what it means is kept, so that a million entries need little room.
+    pub(crate) fn add(&mut self, entries: &[Entry]) {
+        entries.iter().for_each(|entry| self.0.put(entry));
+    }
 }
 
 /// The pools of a space, for the decision about a new one.
@@ -144,6 +160,16 @@ pub(crate) struct Space {
 }
 
 impl View {
+    pub(crate) fn new(rest: Duration) -> Self {
+        let (contents, told) = (RwLock::default(), watch::Sender::default());
+        Self { contents, told, rest, started: Instant::now() }
+    }
+
+    /// The clock of the pictures, in seconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
     fn read<T>(&self, look: impl FnOnce(&Contents) -> T) -> T {
         look(&self.contents.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -152,14 +178,13 @@ impl View {
         change(&mut self.contents.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Takes over what a scan found at `revision`; `entries` are all there is.
-    pub(crate) fn replace(&self, entries: &[Entry], revision: Revision) {
-        let mut fresh = Contents::default();
-        for entry in entries {
-            fresh.put(entry);
-        }
+    /// Takes over all that a scan found at `revision`.
+    pub(crate) fn replace(&self, fresh: Found, revision: Revision) {
+        let mut fresh = fresh.0;
         self.write(|contents| {
             contents.guards = fresh.guards;
+            contents.layout = fresh.layout;
+            contents.foreign.append(&mut fresh.foreign);
             for (key, pool) in &contents.pools {
                 let (record, picture) = match fresh.pools.remove(key) {
                     Some(found) => {
@@ -182,11 +207,13 @@ impl View {
 
     /// Takes over what a watch told.
     pub(crate) fn apply(&self, events: &[Event], revision: Revision) {
+        let rest = self.rest.as_secs();
+        let rest_until = (rest > 0).then(|| self.now() + rest);
         self.write(|contents| {
             for event in events {
                 match event {
                     Event::Put(entry) => contents.put(entry),
-                    Event::Delete { key, .. } => contents.delete(key.as_bytes()),
+                    Event::Delete { key, .. } => contents.delete(key.as_bytes(), rest_until),
                 }
             }
             contents.told(revision);
@@ -231,6 +258,14 @@ impl View {
         self.read(|contents| {
             let count = |pool: &Arc<Pool>| pool.state().picture.held();
             contents.pools.iter().map(|(key, pool)| (key.clone(), count(pool))).collect()
+        })
+    }
+
+    /// The layout of a newer version, if one has taken over the store meanwhile.
+    pub(crate) fn newer_layout(&self) -> Option<String> {
+        self.read(|contents| {
+            let newer = |text: &String| !text.parse().is_ok_and(|layout: u32| layout <= LAYOUT);
+            contents.layout.as_ref().filter(|text| newer(text)).cloned()
         })
     }
 

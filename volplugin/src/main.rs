@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use dockline_daemon::{About, Context};
+use dockline_daemon::{About, Config, Context};
 use dockline_plugin_specs::route::VolumePlugin;
 use dockline_vol::driver::Driver;
 use dockline_vol::host::Host;
@@ -17,16 +17,22 @@ type Plugin = VolumePlugin<Driver<LoopFiles>>;
 
 fn main() -> ExitCode {
     let about = About { name: "dockline-vol", short: "vol", version: env!("CARGO_PKG_VERSION") };
-    dockline_daemon::run(about, build)
+    dockline_daemon::run(about, defaults, build)
 }
 
-async fn build(context: Context) -> anyhow::Result<(Plugin, VolAdmin<LoopFiles>)> {
-    let config = &context.config;
+fn defaults(config: &Config) -> anyhow::Result<Defaults> {
     let fs = config.vol.default_fs.parse().map_err(|()| {
         let allowed = FsKind::ALL.map(FsKind::name).join(" or ");
         anyhow::anyhow!("vol.default_fs = {:?}: {allowed} is expected", config.vol.default_fs)
     })?;
-    let defaults = Defaults { size: config.vol.default_size, fs };
+    Ok(Defaults { size: config.vol.default_size, fs })
+}
+
+async fn build(
+    context: Context,
+    defaults: Defaults,
+) -> anyhow::Result<(Plugin, VolAdmin<LoopFiles>)> {
+    let config = &context.config;
     let root = config.vol.root.clone().unwrap_or_else(|| config.state_dir.join("volumes"));
     let backend = LoopFiles::open(&root, Mkfs::default()).await?;
     let host = Host::open(&root)?;

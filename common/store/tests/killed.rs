@@ -37,7 +37,7 @@ async fn fill(store: &Embedded, client: u32, from: u32, most: u32, notes: &Mutex
 }
 
 async fn write_rows(folder: &Path, most: u32) {
-    let store = Arc::new(Embedded::open(folder.join("store.redb")).unwrap());
+    let store = Arc::new(open(&folder.join("store.redb")).await);
     let notes = File::options().create(true).append(true).open(folder.join("notes")).unwrap();
     let notes = Arc::new(Mutex::new(notes));
     let there = entries(&store).await;
@@ -102,20 +102,37 @@ async fn rows_are_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kill_while_the_file_is_made_does_no_harm() {
+    for _ in 0..25 {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..3 {
+            kill_the_writer(folder.path(), 1, 12).await;
+        }
+        check(folder.path()).await;
+        assert!(!folder.path().join("store.redb.new").exists());
+    }
+}
+
+/// Starts the writer and kills it after so many milliseconds, and up to as many more.
+async fn kill_the_writer(folder: &Path, least: u64, more: u32) {
+    // The clock's low digits are random enough.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let moment = Duration::from_millis(least + u64::from(now.subsec_micros() % more));
+    let writer = Program::new(std::env::current_exe().unwrap())
+        .args(["--exact", "rows_are_written", "--nocapture"])
+        .env(FOLDER, folder)
+        .deadline(moment);
+    // At its deadline a program is killed with SIGKILL.
+    let killed = writer.output().await;
+    assert!(matches!(killed, Err(ExecError::TimedOut { .. })), "{killed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_answered_is_lost_by_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let mut noted = 0;
-    for round in 0..25 {
-        // The clock's low digits are random enough, and the message of a failure has the round.
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let moment = Duration::from_millis(5 + u64::from(now.subsec_micros() % 150));
-        let writer = Program::new(std::env::current_exe().unwrap())
-            .args(["--exact", "rows_are_written", "--nocapture"])
-            .env(FOLDER, folder.path())
-            .deadline(moment);
-        // At its deadline a program is killed with SIGKILL.
-        let killed = writer.output().await;
-        assert!(matches!(killed, Err(ExecError::TimedOut { .. })), "round {round}: {killed:?}");
+    for _ in 0..25 {
+        kill_the_writer(folder.path(), 5, 150).await;
         noted = check(folder.path()).await;
     }
     assert!(noted > 100, "only {noted} keys were written in all rounds");

@@ -91,6 +91,21 @@ fn what_is_not_a_store_is_refused_and_left_alone() {
 }
 
 #[test]
+fn the_rest_of_a_making_that_was_cut_short_is_cleared_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let new = folder.path().join("store.redb.new");
+    // As redb leaves it before its first commit: room, and no header.
+    std::fs::write(&new, vec![0; 45056]).unwrap();
+    drop(Embedded::open(&path).unwrap());
+    assert!(path.exists() && !new.exists());
+    // Between the two names.
+    std::fs::hard_link(&path, &new).unwrap();
+    drop(Embedded::open(&path).unwrap());
+    assert!(path.exists() && !new.exists());
+}
+
+#[test]
 fn a_missing_folder_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let error = refused(&folder.path().join("missing/store.redb"));

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::channel::number;
 use crate::cli::Topology;
-use crate::wire::{CHUNK, Kind, receive, send};
+use crate::wire::{CHUNK, Kind, Terminal, receive, send};
 use crate::{Cmd, Lab, LabError, Node, NodeSpec, Userland};
 
 /// The size of a shell's terminal when the real one's is not known.
@@ -43,7 +43,7 @@ async fn boot(topology: &Topology) -> anyhow::Result<Lab> {
     }
     let mut starts = JoinSet::new();
     for node in lab.nodes() {
-        starts.spawn(start(node.clone(), topology.ovs, topology.docker));
+        starts.spawn(start(node.clone(), topology.clone()));
     }
     while let Some(started) = starts.join_next().await {
         started??;
@@ -52,16 +52,20 @@ async fn boot(topology: &Topology) -> anyhow::Result<Lab> {
 }
 
 /// Starts what is asked for on a node.
-async fn start(node: Node, ovs: bool, docker: bool) -> Result<(), LabError> {
-    if docker {
+async fn start(node: Node, topology: Topology) -> Result<(), LabError> {
+    // Before dockerd, which may ask it at once; but it waits for the node's age.
+    if topology.ovs || topology.suite {
+        node.start_ovs().await?;
+        eprintln!("Open vSwitch runs on {}", node.name());
+    }
+    if topology.suite {
+        node.start_dockline().await?;
+        eprintln!("Dockline runs on {}", node.name());
+    }
+    if topology.docker || topology.suite {
         node.start_dockerd(&[]).await?;
         node.import_busybox().await?;
         eprintln!("dockerd runs on {}", node.name());
-    }
-    // Last, because it has to wait for the node's age.
-    if ovs {
-        node.start_ovs().await?;
-        eprintln!("Open vSwitch runs on {}", node.name());
     }
     Ok(())
 }
@@ -131,15 +135,16 @@ pub(crate) async fn shell(topology: &Topology, raw: bool) -> anyhow::Result<u8> 
 
 /// Carries the shell's input and output until it ends.
 async fn session(node: &Node, raw: bool) -> anyhow::Result<u8> {
-    let settings = if raw { "stty sane" } else { "stty sane -echo" };
+    // The real terminal echoes and edits lines, unless it is raw: one of the two must not.
+    let editing = if raw { "" } else { "--noediting" };
     let prompt = format!("PS1='{}:\\w# '", node.name());
-    let start = format!("{settings}; exec env {prompt} bash --norc --noprofile -i");
+    let start = format!("exec env {prompt} bash --norc --noprofile {editing} -i");
     let (rows, columns) = terminal_size::terminal_size()
         .map_or(SIZE, |(terminal_size::Width(columns), terminal_size::Height(rows))| {
             (rows, columns)
         });
     let cmd = Cmd::new("sh").arg("-c").arg(start).env("TERM", "xterm-256color").folder("/root");
-    let connection = node.terminal(&cmd, rows, columns).await?;
+    let connection = node.terminal(&cmd, Terminal { rows, columns, echo: raw }).await?;
     carry(connection).await
 }
 

@@ -96,19 +96,52 @@ impl OpenError {
 }
 
 /// Opens the file at `path`, creating it if it is not there.
+///
+/// A new file is made under another name and gets its own when it is whole: one whose making was
+/// cut short by a kill or a power cut is never taken for a store, nor for something foreign.
 pub(super) fn open_file(path: &Path) -> Result<Database, OpenError> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    if path.exists() {
+        let database = open_path(path)?;
+        remove_leftover(&new)?;
+        return Ok(database);
+    }
+    let database = match open_path(&new) {
+        // The rest of a making that was cut short: whoever makes one now has it locked.
+        Err(OpenError::Foreign { .. } | OpenError::Damaged { .. }) => {
+            remove_leftover(&new)?;
+            open_path(&new)?
+        }
+        opened => opened?,
+    };
     let io = |error| OpenError::io(path, error);
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let file = options.open(path).map_err(io)?;
-    let backend = FileBackend::new(file).map_err(|error| OpenError::from_redb(path, error))?;
-    let database = open_backend(backend, path)?;
-    // A new file is only there after a power cut if its folder's entry is on disk as well.
+    // Unlike a rename this never replaces a store that another process has made meanwhile.
+    std::fs::hard_link(&new, path).map_err(io)?;
+    remove_leftover(&new)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))
         .and_then(|folder| folder.sync_all())
         .map_err(io)?;
     Ok(database)
+}
+
+fn remove_leftover(new: &Path) -> Result<(), OpenError> {
+    match std::fs::remove_file(new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(OpenError::io(new, error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn open_path(path: &Path) -> Result<Database, OpenError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(path).map_err(|error| OpenError::io(path, error))?;
+    let backend = FileBackend::new(file).map_err(|error| OpenError::from_redb(path, error))?;
+    open_backend(backend, path)
 }
 
 /// Opens a database on any storage and checks that it is ours.
@@ -204,6 +237,21 @@ pub(super) fn entry(
 ) -> Result<Option<Entry>, redb::Error> {
     match table.get(key.as_bytes())? {
         Some(row) => decode(key.as_bytes(), row.value()).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The first entry of an open table whose key begins with `prefix`.
+pub(super) fn first_under(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    prefix: &Key,
+) -> Result<Option<Entry>, redb::Error> {
+    match table.range::<&[u8]>(prefix.as_bytes()..)?.next() {
+        Some(row) => {
+            let (key, row) = row?;
+            let ours = key.value().starts_with(prefix.as_bytes());
+            ours.then(|| decode(key.value(), row.value())).transpose()
+        }
         None => Ok(None),
     }
 }

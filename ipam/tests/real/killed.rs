@@ -1,7 +1,5 @@
 //! The daemon's process, killed at any moment under many clients: what it answered stays true.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -1,14 +1,10 @@
 //! Requests and answers that are lost between the daemon and its store, at every step.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::Host;
+use crate::support::flaky::{Fault, Flaky};
 use dockline_ipam::IpamError;
-use support::Host;
-use support::flaky::{Fault, Flaky};
 
 /// Repeats a call as an operator would whose `docker` command failed.
 async fn again<T, F: Future<Output = Result<T, IpamError>>>(call: impl Fn() -> F) -> T {

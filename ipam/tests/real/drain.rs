@@ -1,14 +1,10 @@
 //! Pools to the last address, by many at once.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use crate::support::{embedded, text};
 use dockline_ipam::IpamError;
-use support::{embedded, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn as_many_as_there_are_addresses_succeed_and_the_next_is_told() {

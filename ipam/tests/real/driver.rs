@@ -1,15 +1,11 @@
 //! Docker's calls on the driver over the embedded store.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use crate::support::{Host, SPACE, container, embedded, named, text};
 use dockline_ipam::IpamError;
 use dockline_plugin_specs::ipam::{IpamDriver, RequestAddress, RequestPool};
-use support::{Host, SPACE, container, embedded, named, text};
 
 struct Fixture {
     host: Host,

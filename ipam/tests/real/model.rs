@@ -1,16 +1,12 @@
 //! Random requests, releases and restarts beside a model too simple to be wrong.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::support::{Host, container, embedded, named};
 use dockline_ipam::IpamError;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use support::{Host, container, embedded, named};
 
 const SUBNET: &str = "10.0.0.0/28";
 const RANGE: &str = "10.0.0.8/29";
