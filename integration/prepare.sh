@@ -4,9 +4,9 @@
 set -eu
 
 run="docker.io openvswitch-switch lvm2 xfsprogs e2fsprogs iproute2 busybox-static util-linux"
-build="gcc libc6-dev"
+build="gcc libc6-dev liblvm2-dev"
 test="$run user-mode-linux debootstrap btrfs-progs thin-provisioning-tools udev kmod \
-    etcd-server etcd-client iperf3 fio ethtool procps"
+    etcd-server etcd-client iperf3 fio ethtool procps libclang-dev"
 
 say() { printf '==> %s\n' "$*"; }
 

@@ -5,7 +5,7 @@
 //! * [`mkfs`]: file systems on new disks, and only there.
 //! * [`host`]: the host's own mounts of volumes, which containers' mounts are made from.
 //! * [`uses`]: which uses Docker has begun and not ended, kept over restarts of this process.
-//! * [`keyed`]: one change of a volume at a time; [`durable`]: files that survive a power cut.
+//! * [`durable`]: files that survive a power cut.
 //!
 //! The truth about a volume lies beside its disk, the truth about mounts in the kernel. What is
 //! kept in memory answers questions, and decides nothing that could lose data.
@@ -17,7 +17,6 @@ pub mod backend;
 pub mod driver;
 pub mod durable;
 pub mod host;
-pub mod keyed;
 pub mod loopfile;
 pub mod mkfs;
 pub mod status;

@@ -5,8 +5,8 @@ use dockline_vol_core::{Difference, MountIdError, OptionError, VolumeName, Volum
 
 use crate::backend::BackendError;
 use crate::host::HostError;
-use crate::keyed::Busy;
 use crate::uses::UsesError;
+use dockline_locks::Busy;
 
 /// Why a call is refused. The text is what the user of `docker` reads.
 #[derive(Debug, thiserror::Error)]

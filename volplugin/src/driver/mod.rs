@@ -18,8 +18,8 @@ use dockline_vol_core::{Defaults, Timestamp, VolumeId, VolumeName, VolumeRecord}
 use crate::backend::{Backend, Found};
 use crate::blocking;
 use crate::host::Host;
-use crate::keyed::{Held, Keyed};
 use crate::uses::Uses;
+use dockline_locks::{Held, Keyed};
 
 pub use error::DriverError;
 
