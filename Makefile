@@ -1,7 +1,7 @@
 # What a person types. Each target is one command; the work is done by cargo and the programs under
 # integration/.
 
-.PHONY: help up down purge test check captures
+.PHONY: help up down purge test check captures lab lab-images bench-run
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,8 +32,31 @@ test: ## Install what the tests need, and run them all
 	cargo nextest run --workspace
 	cargo test --workspace --doc --quiet
 
-captures: ## Capture this machine's engine anew for the tests of plugin-specs
+captures: ## Capture both engines anew for the tests of plugin-specs
 	@integration/prepare.sh test
 	cargo build --workspace --bins
-	target/debug/dockline-capture scenario --output \
-		plugin-specs/captures/$$(dockerd --version | sed 's/.*version \([0-9]*\.[0-9]*\).*/\1/')
+	target/debug/dockline-capture scenario --output plugin-specs/captures/20.10
+	integration/capture/debian13.sh plugin-specs/captures/26.1
+
+# One node unless NODES says otherwise; several come with an etcd cluster.
+NODES ?= 1
+LAB_FLAGS = --nodes $(NODES) $(if $(filter-out 1,$(NODES)),--etcd)
+
+lab: ## A node with a real kernel and a shell (NODES=3: several; CMD='…': run one command on it)
+	@integration/prepare.sh test
+	@cargo build --quiet --workspace --bins
+ifdef CMD
+	@target/debug/dockline-lab run $(LAB_FLAGS) -- "$(CMD)"
+else
+	@target/debug/dockline-lab shell $(LAB_FLAGS) $$([ -t 0 ] && echo --raw)
+endif
+
+lab-images: ## Make the Debian 13 root for lab nodes (about a minute, once)
+	@integration/prepare.sh test
+	@cargo build --quiet --package dockline-lab
+	@target/debug/dockline-lab images
+
+bench-run: ## docker run and network connect beside Docker's bridge and macvlan
+	@integration/prepare.sh test
+	cargo build --release --workspace --bins
+	target/release/dockline-bench run

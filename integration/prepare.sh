@@ -3,7 +3,7 @@
 # test` what the tests need besides. What is there already is left alone.
 set -eu
 
-run="docker.io openvswitch-switch lvm2 xfsprogs e2fsprogs iproute2 busybox-static util-linux"
+run="docker.io openvswitch-switch lvm2 xfsprogs e2fsprogs iproute2 busybox-static util-linux kmod"
 build="gcc libc6-dev liblvm2-dev"
 test="$run user-mode-linux debootstrap btrfs-progs thin-provisioning-tools udev kmod \
     etcd-server etcd-client iperf3 fio ethtool procps libclang-dev"

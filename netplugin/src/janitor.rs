@@ -11,17 +11,12 @@ use std::time::Duration;
 
 use dockline_links::{Kind, Link, Peer};
 use dockline_net_core::{Endpoint, PortNames};
-use dockline_ovsdb::switch::Marks;
 use dockline_types::{EndpointId, IfName};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::switch::Switch;
-
-/// How often it looks. Between making an endpoint and giving it to its container Docker takes
-/// milliseconds, so what is the same at two looks is nobody's.
-const LOOK: Duration = Duration::from_secs(30);
 
 /// Something that is dead, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,19 +33,21 @@ enum Dead {
 #[derive(Debug)]
 pub(crate) struct Janitor {
     switch: Arc<Switch>,
+    every: Duration,
     /// What was dead at the last look, by the name of the switch's end.
     suspects: BTreeMap<IfName, Dead>,
 }
 
 impl Janitor {
-    /// A janitor of this switch.
-    pub(crate) fn new(switch: Arc<Switch>) -> Self {
-        Self { switch, suspects: BTreeMap::new() }
+    /// A janitor of this switch that looks so often. Between making an endpoint and giving it to
+    /// its container Docker takes milliseconds, so what is the same at two looks is nobody's.
+    pub(crate) fn new(switch: Arc<Switch>, every: Duration) -> Self {
+        Self { switch, every, suspects: BTreeMap::new() }
     }
 
     /// Looks again and again until told to stop.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut ticks = interval(LOOK);
+        let mut ticks = interval(self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -85,11 +82,7 @@ impl Janitor {
     async fn remove(&self, port: &IfName, how: &Dead) {
         let removed = match how {
             Dead::Port(endpoint) | Dead::Unused(endpoint) => self.switch.unplug(endpoint).await,
-            // The guard names no endpoint: a port of this name is not there to be removed.
-            Dead::Devices => {
-                let guard = Marks::new(Endpoint::MARK, "");
-                self.switch.remove(port, &guard).await
-            }
+            Dead::Devices => self.switch.remove_devices(port).await,
         };
         match removed {
             Ok(()) => tracing::warn!(%port, ?how, "removed what was left behind"),

@@ -17,6 +17,7 @@ mod switch;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dockline_daemon::{About, Context, run};
 use dockline_net_core::options::Mtu;
@@ -39,7 +40,9 @@ fn main() -> ExitCode {
             .ok_or_else(|| anyhow::anyhow!("net.mtu = {mtu} is no MTU: 68 to 65535 bytes"))?;
         let networks = Arc::new(Networks::new(config.state_dir.join("net.redb")));
         let switch = Arc::new(Switch::new(&config.net, &config.host)?);
-        tokio::spawn(Janitor::new(Arc::clone(&switch)).run(context.stop.clone()));
+        let look_every = Duration::from_secs(config.net.look_every_s.get().into());
+        let janitor = Janitor::new(Arc::clone(&switch), look_every);
+        tokio::spawn(janitor.run(context.stop.clone()));
         let driver = Driver::new(Arc::clone(&networks), Arc::clone(&switch), default_mtu);
         Ok((NetworkPlugin(driver), NetStatus::new(context, networks, switch)))
     })

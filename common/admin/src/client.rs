@@ -10,7 +10,7 @@ use hyperlocal::{UnixClientExt, UnixConnector, Uri};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{PREFIX, Refusal};
+use crate::{PREFIX, Refusal, Verb};
 
 /// The longest answer taken, in bytes.
 const LONGEST: usize = 64 << 20;
@@ -86,6 +86,17 @@ impl Client {
         self.ask(Method::POST, path, body.into()).await
     }
 
+    /// Has a verb carried out.
+    pub async fn call<V: Verb>(&self, verb: &V) -> Result<V::Answer, ClientError> {
+        self.post(V::NAME, verb).await
+    }
+
+    /// The daemon's counters in Prometheus' text form.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let body = self.answered(Method::GET, "metrics", Bytes::new()).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     fn malformed(&self, source: serde_json::Error) -> ClientError {
         ClientError::Malformed { socket: self.socket.clone(), source }
     }
@@ -96,13 +107,23 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<A, ClientError> {
+        let body = self.answered(method, path, body).await?;
+        serde_json::from_slice(&body).map_err(|source| self.malformed(source))
+    }
+
+    async fn answered(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Bytes, ClientError> {
         let answered = tokio::time::timeout(self.patience, self.exchange(method, path, body)).await;
         let (status, body) = answered.map_err(|_| ClientError::TimedOut {
             socket: self.socket.clone(),
             waited: self.patience,
         })??;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|source| self.malformed(source));
+            return Ok(body);
         }
         let error = serde_json::from_slice::<Refusal>(&body)
             .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |refusal| refusal.error);

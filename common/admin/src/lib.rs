@@ -5,12 +5,14 @@
 //! the daemons' business; here are the shapes that both sides share.
 
 mod client;
+mod verb;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError};
+pub use verb::Verb;
 
 /// What every path of this version of the interface begins with.
 pub const PREFIX: &str = "/v1/";

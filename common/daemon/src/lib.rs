@@ -10,6 +10,6 @@ pub mod config;
 mod logging;
 pub mod start;
 
-pub use admin::Admin;
+pub use admin::{Admin, AdminError, carry_out};
 pub use config::Config;
 pub use start::{About, Context, run};

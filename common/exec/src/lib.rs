@@ -288,6 +288,11 @@ pub struct Companion {
 }
 
 impl Companion {
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits for its end, and says how it ended.
     pub async fn ended(mut self) -> std::io::Result<ExitStatus> {
         drop(self.socket);

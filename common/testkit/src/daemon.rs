@@ -31,20 +31,29 @@ impl Daemon {
         pid_file: &Path,
         shape: impl FnOnce(Program) -> Program,
     ) -> anyhow::Result<Self> {
-        let name = program.as_ref().to_string_lossy().into_owned();
         let _ = std::fs::remove_file(pid_file);
+        let pid_file: PathBuf = pid_file.to_owned();
+        let written = async || std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok();
+        Self::start_until(program, shape, written).await
+    }
+
+    /// Starts a program in the foreground and waits until `serving` gives its process id.
+    pub async fn start_until(
+        program: impl AsRef<OsStr>,
+        shape: impl FnOnce(Program) -> Program,
+        mut serving: impl AsyncFnMut() -> Option<i32>,
+    ) -> anyhow::Result<Self> {
+        let name = program.as_ref().to_string_lossy().into_owned();
         let wrapped = Program::new("setpriv").args(["--pdeathsig", "KILL", "--"]).arg(program);
         let day = Duration::from_secs(24 * 3600);
         let program = shape(wrapped.deadline(day));
         let mut run = tokio::spawn(async move { program.run().await });
-        let pid_file: PathBuf = pid_file.to_owned();
         let what = format!("{name} to start");
         let found = eventually(&what, PATIENCE, async || {
             if run.is_finished() {
                 return Some(None);
             }
-            let text = std::fs::read_to_string(&pid_file).ok()?;
-            text.trim().parse().ok().map(|pid| Some(Pid::from_raw(pid)))
+            serving().await.map(|pid| Some(Pid::from_raw(pid)))
         });
         match found.await? {
             Some(pid) => Ok(Self { name, pid, run: Some(run) }),

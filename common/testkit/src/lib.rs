@@ -7,9 +7,11 @@
 mod daemon;
 mod namespace;
 mod ovs;
+mod plugin;
 mod wait;
 
 pub use daemon::Daemon;
 pub use namespace::Namespace;
 pub use ovs::{Ovs, OvsDaemon};
+pub use plugin::Plugin;
 pub use wait::eventually;

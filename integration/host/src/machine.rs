@@ -1,6 +1,7 @@
 //! The suite on this machine itself: starting what is missing, and stopping just that again.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -34,7 +35,7 @@ impl Started {
     fn load() -> Result<Self> {
         match std::fs::read(Self::file()) {
             Ok(text) => Ok(Self(serde_json::from_slice(&text).context("started.json is damaged")?)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error.into()),
         }
     }
@@ -55,6 +56,7 @@ pub(crate) async fn up() -> Result<()> {
     ensure!(geteuid().is_root(), "this needs root: it makes network interfaces and mounts");
     let place = Place::here(Path::new(FOLDER))?;
     let mut started = Started::load()?;
+    load_modules(&place).await;
     start_switch(&place, &mut started).await?;
     for daemon in Daemon::ALL {
         start_daemon(daemon, &place, &mut started).await?;
@@ -67,6 +69,15 @@ pub(crate) async fn up() -> Result<()> {
     note(status.arg("status").run().await?.text());
     let neighbour = demo.connection("web2").await?;
     say_what_next(&docker, neighbour.address.split('/').next().unwrap_or_default())
+}
+
+/// Loads the kernel's modules that are used if they are there: loop devices for volumes, and the
+/// switch's fast datapath.
+async fn load_modules(place: &Place) {
+    for module in ["loop", "openvswitch"] {
+        // Built in, or not to be had: what needs it says so when it is used.
+        let _ = place.program("modprobe").args(["--quiet", module]).run().await;
+    }
 }
 
 async fn start_switch(place: &Place, started: &mut Started) -> Result<()> {
@@ -192,11 +203,25 @@ fn ensure_unused(folder: &str) -> Result<()> {
     Ok(())
 }
 
+/// Removes a folder with all that is in it. One that something is mounted on stays, empty.
 fn remove_folder(folder: &str) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+    let removed = remove_content(Path::new(folder)).and_then(|()| std::fs::remove_dir(folder));
+    match removed {
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ResourceBusy) => {
             Err(error).with_context(|| format!("cannot remove {folder}"))
         }
         _ => Ok(()),
     }
+}
+
+fn remove_content(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::command::{Cmd, Output};
 use crate::error::LabError;
 use crate::namespace::Namespace;
-use crate::wire::{CHUNK, Kind, Mode, Request, receive, send};
+use crate::wire::{CHUNK, Kind, Mode, Request, Terminal, receive, send};
 
 /// How long a connection into a node may take. A paused node answers nothing.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -67,10 +67,9 @@ impl Channel {
     pub(crate) async fn terminal(
         &self,
         cmd: &Cmd,
-        rows: u16,
-        columns: u16,
+        terminal: Terminal,
     ) -> Result<TcpStream, LabError> {
-        let opening = self.open(cmd, Mode::Terminal { rows, columns });
+        let opening = self.open(cmd, Mode::Terminal(terminal));
         opening.await.map_err(|source| self.lost(cmd, source))
     }
 

@@ -24,6 +24,7 @@ const PACKAGES: &[&str] = &[
     "busybox-static",
     "docker-cli",
     "docker.io",
+    "e2fsprogs",
     "etcd-client",
     "etcd-server",
     "fio",

@@ -15,7 +15,7 @@ use crate::command::{Cmd, Output};
 use crate::error::{LabError, io};
 use crate::trunk::{Taps, Trunk};
 use crate::uml::{Kernel, Running, end_of, tail};
-use crate::wire::{HELLO_PORT, Hello, VERSION, receive};
+use crate::wire::{HELLO_PORT, Hello, Terminal, VERSION, receive};
 use crate::{topology::Userland, wait};
 
 /// A node of a lab. Clones are the same node.
@@ -169,15 +169,14 @@ impl Node {
         self.while_alive(self.0.channel.stream(&cmd, stdout, stderr)).await
     }
 
-    /// Opens a command on a terminal of this size; the caller carries the frames.
+    /// Opens a command on a terminal; the caller carries the frames.
     pub(crate) async fn terminal(
         &self,
         cmd: &Cmd,
-        rows: u16,
-        columns: u16,
+        terminal: Terminal,
     ) -> Result<TcpStream, LabError> {
         drop(self.running().await?);
-        self.0.channel.terminal(cmd, rows, columns).await
+        self.0.channel.terminal(cmd, terminal).await
     }
 
     /// Starts a program that is to run on by itself, its output in `/var/log/lab/NAME.log`; returns

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::channel::number;
 use crate::cli::Topology;
-use crate::wire::{CHUNK, Kind, receive, send};
+use crate::wire::{CHUNK, Kind, Terminal, receive, send};
 use crate::{Cmd, Lab, LabError, Node, NodeSpec, Userland};
 
 /// The size of a shell's terminal when the real one's is not known.
@@ -131,15 +131,16 @@ pub(crate) async fn shell(topology: &Topology, raw: bool) -> anyhow::Result<u8> 
 
 /// Carries the shell's input and output until it ends.
 async fn session(node: &Node, raw: bool) -> anyhow::Result<u8> {
-    let settings = if raw { "stty sane" } else { "stty sane -echo" };
+    // The real terminal echoes and edits lines, unless it is raw: one of the two must not.
+    let editing = if raw { "" } else { "--noediting" };
     let prompt = format!("PS1='{}:\\w# '", node.name());
-    let start = format!("{settings}; exec env {prompt} bash --norc --noprofile -i");
+    let start = format!("exec env {prompt} bash --norc --noprofile {editing} -i");
     let (rows, columns) = terminal_size::terminal_size()
         .map_or(SIZE, |(terminal_size::Width(columns), terminal_size::Height(rows))| {
             (rows, columns)
         });
     let cmd = Cmd::new("sh").arg("-c").arg(start).env("TERM", "xterm-256color").folder("/root");
-    let connection = node.terminal(&cmd, rows, columns).await?;
+    let connection = node.terminal(&cmd, Terminal { rows, columns, echo: raw }).await?;
     carry(connection).await
 }
 

@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The database of Open vSwitch; where the machine's own one cannot shine through.
 const OVS_DATABASE: &str = "/var/lib/openvswitch/conf.db";
 
+/// Dockline's daemons; the folder of this build's programs is on a node's PATH.
+const DOCKLINE: [&str; 3] = ["dockline-ipam", "dockline-net", "dockline-vol"];
+
 impl Node {
     /// Starts Open vSwitch with the kernel datapath; waits the start-up trap of its daemon out.
     pub async fn start_ovs(&self) -> Result<(), LabError> {
@@ -66,6 +69,15 @@ impl Node {
         let dockerd = Cmd::new("dockerd").args(["--iptables=false", "--storage-driver=overlay2"]);
         self.start("dockerd", dockerd.args(options.iter().copied())).await?;
         self.wait_for("an answer of dockerd", PATIENCE, "docker version").await.map(drop)
+    }
+
+    /// Starts Dockline's three daemons, as this build made them, and waits until all are up and have
+    /// what they need (Open vSwitch among it).
+    pub async fn start_dockline(&self) -> Result<(), LabError> {
+        for daemon in DOCKLINE {
+            self.start(daemon, daemon).await?;
+        }
+        self.wait_for("all of dockline's daemons", PATIENCE, "dockline status").await.map(drop)
     }
 
     /// Makes the image `busybox:lab` out of the node's own busybox, as nothing can be pulled.

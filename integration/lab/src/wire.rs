@@ -103,13 +103,19 @@ pub(crate) enum Mode {
         /// The file.
         log: String,
     },
-    /// On a terminal of its own of this size.
-    Terminal {
-        /// Rows of the terminal.
-        rows: u16,
-        /// Columns of the terminal.
-        columns: u16,
-    },
+    /// On a terminal of its own.
+    Terminal(Terminal),
+}
+
+/// A terminal to make on a node.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Terminal {
+    /// Its rows.
+    pub(crate) rows: u16,
+    /// Its columns.
+    pub(crate) columns: u16,
+    /// Whether it shows what is typed; the terminal at the other end may do so itself.
+    pub(crate) echo: bool,
 }
 
 /// A node's first words, sent once when it is ready for commands.

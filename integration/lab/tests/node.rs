@@ -142,6 +142,25 @@ async fn a_paused_node_does_nothing_and_goes_on() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn programs_are_frozen_stopped_and_killed_by_name() -> anyhow::Result<()> {
+    let (lab, node) = one("programs").await?;
+    let state = "cut -d' ' -f3 /proc/$(pgrep --exact sleep)/stat";
+    let pid = node.start("sleeper", "sleep 1000").await?;
+    assert_eq!(node.sh("pgrep --exact sleep").await?, pid.to_string());
+    node.freeze_program("sleep").await?;
+    assert_eq!(node.sh(state).await?, "T");
+    node.thaw_program("sleep").await?;
+    assert_eq!(node.sh(state).await?, "S");
+    node.stop_program("sleep").await?;
+    assert!(node.freeze_program("sleep").await.is_err(), "there is none any more");
+    // It does not end when asked to, and its parent is gone: somebody must still bury it.
+    node.start("stubborn", Cmd::sh("trap '' TERM; sleep 1000 & exit")).await?;
+    node.wait_for("the child", Duration::from_secs(5), "pgrep --exact sleep").await?;
+    node.kill_program("sleep").await?;
+    Ok(lab.down().await?)
+}
+
+#[tokio::test]
 async fn a_node_that_dies_by_itself_says_so_and_boots_again() -> anyhow::Result<()> {
     let (lab, node) = one("death").await?;
     let crash = Cmd::sh("echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger");

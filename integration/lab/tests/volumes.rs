@@ -103,6 +103,13 @@ async fn a_disk_dies_loses_writes_is_slow_and_recovers() -> anyhow::Result<()> {
     println!("a read that is delayed by {slow:?} took {:?}", started.elapsed());
     assert!(started.elapsed() >= slow);
 
+    let flakey = DiskFault::Flakey { up: Duration::from_secs(1), down: Duration::from_secs(1) };
+    disk.set(flakey).await?;
+    let fails = Cmd::sh(format!("! {read} 2>/dev/null | grep -q a"));
+    node.wait_for("a failure of the flakey disk", Duration::from_secs(10), fails).await?;
+    let works = Cmd::sh(format!("{read} 2>/dev/null | grep -q a"));
+    node.wait_for("its recovery", Duration::from_secs(10), works).await?;
+
     disk.set(DiskFault::None).await?;
     node.run(write("b")).await?;
     assert_eq!(node.sh(&read).await?, "b");

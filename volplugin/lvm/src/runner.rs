@@ -218,7 +218,9 @@ impl Helper {
     async fn run(&mut self, command: &Command, words: Vec<String>) -> Result<Answer, LvmError> {
         self.requests += 1;
         let number = self.requests;
-        let mut companion = match self.running.take() {
+        // One that died while it had nothing to do leaves nothing unknown.
+        let idle = self.running.take().and_then(|mut idle| (!idle.has_ended()).then_some(idle));
+        let mut companion = match idle {
             Some(companion) => companion,
             None => self.program.start_with_socket().map_err(LvmError::NotThere)?,
         };

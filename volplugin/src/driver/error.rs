@@ -50,6 +50,14 @@ pub enum DriverError {
         /// Who.
         holders: Vec<Holder>,
     },
+    /// The backend has not told yet what volumes there are.
+    #[error(
+        "it is not known yet what volumes there are: {backend} does not answer; the log says why"
+    )]
+    NotRead {
+        /// What it is.
+        backend: String,
+    },
     /// Another call is at work on the volume.
     #[error("volume {name} is busy")]
     Busy {

@@ -44,7 +44,7 @@ pub(crate) fn serve(mut connection: TcpStream) -> io::Result<()> {
     match request.mode {
         Mode::Attached => attached(connection, command),
         Mode::Background { log } => background(&mut connection, command, &log),
-        Mode::Terminal { rows, columns } => terminal::serve(connection, command, rows, columns),
+        Mode::Terminal(wanted) => terminal::serve(connection, command, wanted),
     }
 }
 

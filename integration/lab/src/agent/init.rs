@@ -22,8 +22,14 @@ use crate::boot_config::{BootConfig, MODULES, SYSTEM_DISK, VARIABLE};
 
 /// Folders that a program puts an overlay or a database on: they lie on the system disk itself,
 /// because an overlay cannot be the upper half of another, and start empty whatever the machine has.
-const OWN_FOLDERS: [&str; 4] =
-    ["var/lib/docker", "var/lib/containerd", "var/lib/etcd", "var/lib/openvswitch"];
+const OWN_FOLDERS: [&str; 6] = [
+    "var/lib/docker",
+    "var/lib/containerd",
+    "var/lib/dockline",
+    "var/lib/dockline-up",
+    "var/lib/etcd",
+    "var/lib/openvswitch",
+];
 
 /// Whether this process is a node's first one.
 pub(crate) fn wanted() -> Option<PathBuf> {
@@ -97,7 +103,6 @@ fn build_root(config: &BootConfig) -> anyhow::Result<PathBuf> {
         ("run", "run", "tmpfs", "mode=755"),
         ("tmp", "tmp", "tmpfs", ""),
         ("cgroup", "sys/fs/cgroup", "cgroup2", ""),
-        ("modules", "lib/modules", "hostfs", MODULES),
     ] {
         let at = root.join(at);
         // Kernel file systems bring their folders along; the others are made in the overlay.
@@ -113,7 +118,8 @@ fn build_root(config: &BootConfig) -> anyhow::Result<PathBuf> {
         fs::create_dir_all(&at).with_context(|| format!("making {}", at.display()))?;
         bind(&own, &at)?;
     }
-    for (from, to) in &config.shares {
+    let modules = (PathBuf::from(MODULES), PathBuf::from("lib/modules"));
+    for (from, to) in config.shares.iter().chain([&modules]) {
         let at = root.join(to.strip_prefix("/").unwrap_or(to));
         fs::create_dir_all(&at).with_context(|| format!("making {}", at.display()))?;
         mount(Some("share"), &at, Some("hostfs"), MsFlags::MS_RDONLY, Some(from.as_path()))

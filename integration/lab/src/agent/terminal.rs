@@ -8,20 +8,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nix::pty::{Winsize, openpty};
+use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use super::command::{Progress, code, relay, watch};
 use super::program;
-use crate::wire::{Kind, read, write};
+use crate::wire::{Kind, Terminal, read, write};
 
 /// Runs the command on a new terminal until it ends or the lab hangs up.
 pub(crate) fn serve(
     mut connection: TcpStream,
     command: Command,
-    rows: u16,
-    columns: u16,
+    wanted: Terminal,
 ) -> io::Result<()> {
-    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize { ws_row: wanted.rows, ws_col: wanted.columns, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = openpty(&size, None)?;
+    if !wanted.echo {
+        let mut settings = tcgetattr(&pty.slave)?;
+        settings.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(&pty.slave, SetArg::TCSANOW, &settings)?;
+    }
     // Only a session's leader may take a terminal, and setsid(1) makes it so without unsafe code.
     let mut on_terminal = program("setsid");
     on_terminal.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());

@@ -182,6 +182,24 @@ fn changed(spec: &BridgeSpec, bridge: &Bridge) -> Columns {
     columns
 }
 
+/// Makes the single row of the switch, without which ovs-vswitchd does nothing and says nothing.
+pub(crate) async fn initialise(client: &Client, deadline: Instant) -> Result<(), TransactError> {
+    client.connected(deadline).await?;
+    let mut attempt = 1;
+    while client.look(|picture| picture.root().is_none()) {
+        let mut transaction = Transaction::new();
+        transaction.initialise();
+        match client.transact(&transaction, deadline).await {
+            Ok(_) => break,
+            Err(error) if attempt < limits::ATTEMPTS && worth_another(&error, deadline) => {
+                attempt += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 pub(crate) async fn ensure(
     client: &Client,
     spec: &BridgeSpec,

@@ -130,6 +130,12 @@ impl Switch {
         &self.0.client
     }
 
+    /// Prepares an empty database, as `ovs-vsctl init` does: until then ovs-vswitchd does not say
+    /// what it can do.
+    pub async fn initialise(&self, deadline: Instant) -> Result<(), TransactError> {
+        bridge::initialise(&self.0.client, deadline).await
+    }
+
     /// Makes the bridge, or brings what may change of it to what is asked.
     pub async fn ensure_bridge(
         &self,

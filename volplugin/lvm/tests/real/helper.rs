@@ -20,6 +20,13 @@ fn umask_of(pid: u32) -> String {
     status.lines().find(|line| line.starts_with("Umask")).expect("a umask").to_owned()
 }
 
+/// Whether the kernel's table of locks shows it waiting: `1: -> FLOCK ADVISORY WRITE PID …`.
+fn waits_for_a_lock(pid: u32) -> bool {
+    let locks = std::fs::read_to_string("/proc/locks").expect("/proc");
+    let pid = pid.to_string();
+    locks.lines().any(|line| line.contains("->") && line.split(' ').any(|word| word == pid))
+}
+
 #[tokio::test]
 async fn what_the_library_does_to_its_process_stays_there() {
     let mask = umask(Mode::empty());
@@ -51,11 +58,9 @@ async fn a_helper_that_is_killed_leaves_an_unknown_and_is_followed_by_another() 
         async move { lvm.run(create, LONG).await }
     });
     // Only once it waits for the lock is it in the midst of the command.
-    let waits = || {
-        of_process(first, "wchan").contains("lock") || of_process(first, "stack").contains("flock")
-    };
     let bound = std::time::Instant::now();
-    while !waits() && bound.elapsed() < Duration::from_secs(5) {
+    while !waits_for_a_lock(first) {
+        assert!(bound.elapsed() < Duration::from_secs(5), "it does not come to the lock");
         tokio::task::yield_now().await;
     }
     kill(Pid::from_raw(first.try_into().unwrap()), Signal::SIGKILL).unwrap();
@@ -66,6 +71,29 @@ async fn a_helper_that_is_killed_leaves_an_unknown_and_is_followed_by_another() 
     assert_eq!(lvm.volume("x").await, None, "what became of it is read");
     assert_ne!(lvm.lvm.helper_pid(), Some(first));
     lvm.run(place.create("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_helper_that_dies_idle_leaves_nothing_unknown() {
+    let place = Place::new().await;
+    let lvm = Tested { place: &place, lvm: place.lvm(&helper()) };
+    lvm.picture().await;
+    let first = lvm.lvm.helper_pid().expect("a helper");
+    kill(Pid::from_raw(first.try_into().unwrap()), Signal::SIGKILL).unwrap();
+    // A process can be waited for once the last of its threads has ended.
+    let threads = format!("/proc/{first}/task");
+    let stat = format!("/proc/{first}/stat");
+    let ended = || {
+        let last = std::fs::read_dir(&threads).map_or(true, |threads| threads.count() <= 1);
+        last && std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+    };
+    let bound = std::time::Instant::now();
+    while !ended() {
+        assert!(bound.elapsed() < Duration::from_secs(5), "it was killed");
+        tokio::task::yield_now().await;
+    }
+    lvm.run(place.create("x")).await.unwrap();
+    assert_ne!(lvm.lvm.helper_pid(), Some(first));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ async fn suite_passes_on(title: &str, userland: Userland) -> anyhow::Result<()> 
     let node = NodeSpec::new("a").userland(userland);
     let lab = Lab::builder(title).node(node).boot().await?;
     let node = lab.node("a")?;
+    node.run("modprobe loop").await?;
     let tests = std::env::current_exe()?;
     let name = tests.file_name().and_then(|name| name.to_str()).expect("a name");
     // One after another: a node has one CPU.
