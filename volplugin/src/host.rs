@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dockline_mounts::{Holder, Mount, MountError, TableError, Usage};
+use dockline_mounts::{DeviceNumber, Holder, Mount, MountError, TableError, Usage};
 use dockline_vol_core::{FsKind, VolumeName, VolumeRecord};
 
 use crate::backend::{Backend, BackendError, Disk};
@@ -145,7 +145,12 @@ impl Host {
 
 /// Whether what is mounted is the volume.
 fn check(there: &Mount, disk: Option<&Disk>, at: PathBuf, data: &Path) -> Result<(), HostError> {
-    if disk.is_none_or(|disk| disk.number != there.device) {
+    // The mounts of btrfs carry a number that no device has.
+    let device = match there.fs_type == FsKind::Btrfs.name() {
+        true => DeviceNumber::of_file(Path::new(&there.source)).ok(),
+        false => Some(there.device),
+    };
+    if disk.is_none_or(|disk| Some(disk.number) != device) {
         return Err(HostError::Foreign { at, what: there.source.to_string_lossy().into_owned() });
     }
     if data.is_dir() { Ok(()) } else { Err(HostError::NoData) }
@@ -155,7 +160,7 @@ fn check(there: &Mount, disk: Option<&Disk>, at: PathBuf, data: &Path) -> Result
 /// after finding damage unless it is told not to.
 fn options(fs: FsKind) -> &'static str {
     match fs {
-        FsKind::Xfs => "discard",
+        FsKind::Xfs | FsKind::Btrfs => "discard",
         FsKind::Ext4 => "discard,errors=remount-ro",
     }
 }

@@ -5,8 +5,8 @@ use dockline_vol_core::{Difference, MountIdError, OptionError, VolumeName, Volum
 
 use crate::backend::BackendError;
 use crate::host::HostError;
-use crate::keyed::Busy;
 use crate::uses::UsesError;
+use dockline_locks::Busy;
 
 /// Why a call is refused. The text is what the user of `docker` reads.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,14 @@ pub enum DriverError {
         name: VolumeName,
         /// Who.
         holders: Vec<Holder>,
+    },
+    /// The backend has not told yet what volumes there are.
+    #[error(
+        "it is not known yet what volumes there are: {backend} does not answer; the log says why"
+    )]
+    NotRead {
+        /// What it is.
+        backend: String,
     },
     /// Another call is at work on the volume.
     #[error("volume {name} is busy")]

@@ -28,9 +28,9 @@ use dockline_mounts::{LoopDevice, LoopError};
 use dockline_types::ByteSize;
 use dockline_vol_core::{VolumeName, VolumeRecord};
 
-use crate::backend::{Backend, BackendError, Capacity, Disk, Found};
+use crate::backend::{Backend, BackendError, Capacity, Disk, Found, Kept};
 use crate::blocking;
-use crate::mkfs::Mkfs;
+use crate::mkfs::{Content, Mkfs};
 use files::Files;
 
 /// The points of a change after which a crash leaves something else on the disk. The tests fail and
@@ -80,7 +80,7 @@ impl LoopFiles {
     async fn make(&self, record: &VolumeRecord) -> Result<(), BackendError> {
         let of = record.clone();
         let (image, scratch) = self.with_files(move |files| files.begin(&of)).await?;
-        self.mkfs.make(record, &image, &scratch).await?;
+        self.mkfs.make(record, &image, &scratch, Content::Zeros).await?;
         let of = record.clone();
         self.with_files(move |files| files.commit(&of)).await
     }
@@ -114,7 +114,11 @@ impl Backend for LoopFiles {
         .await
     }
 
-    async fn create(&self, record: &VolumeRecord) -> Result<(), BackendError> {
+    async fn create(&self, record: &VolumeRecord) -> Result<VolumeRecord, BackendError> {
+        let asked = [("layout", record.layout.is_some()), ("class", record.class.is_some())];
+        if let Some((option, _)) = asked.into_iter().find(|(_, asked)| *asked) {
+            return Err(BackendError::OnlyFiles { option });
+        }
         self.check_room(record).await?;
         let made = self.make(record).await;
         if made.is_err() {
@@ -125,7 +129,11 @@ impl Backend for LoopFiles {
                 tracing::warn!(volume = %record.name, error = ?error, "cannot clean up");
             }
         }
-        made
+        made.map(|()| record.clone())
+    }
+
+    fn step(&self) -> ByteSize {
+        ByteSize::from_mib(1)
     }
 
     async fn attach(&self, record: &VolumeRecord) -> Result<Disk, BackendError> {
@@ -175,5 +183,5 @@ impl Backend for LoopFiles {
 fn disk(device: LoopDevice) -> Result<Disk, BackendError> {
     let path = PathBuf::from(device.path());
     let number = device.number().map_err(BackendError::storage("ask for the number of", &path))?;
-    Ok(Disk { path, number, device })
+    Ok(Disk { path, number, device: Kept::Loop(device) })
 }
