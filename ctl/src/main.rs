@@ -3,7 +3,9 @@
 //! It asks the daemons over their admin sockets and shows what they say, as a table for people or
 //! as JSON for programs. It decides nothing and keeps nothing.
 
+mod net;
 mod status;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +39,12 @@ pub(crate) enum Output {
 enum Verb {
     /// Show how each daemon is doing. Exits with 1 unless all are up and well.
     Status,
+    /// See networks.
+    #[command(subcommand)]
+    Net(net::NetVerb),
+    /// See ports, and change the bandwidth of one in use.
+    #[command(subcommand)]
+    Port(net::PortVerb),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -45,6 +53,8 @@ async fn main() -> ExitCode {
     let done = match Config::load(arguments.config.as_deref()) {
         Ok(config) => match arguments.verb {
             Verb::Status => status::show(&config, arguments.output).await,
+            Verb::Net(verb) => net::net(&config, arguments.output, verb).await,
+            Verb::Port(verb) => net::port(&config, arguments.output, verb).await,
         },
         Err(error) => Err(error.into()),
     };

@@ -5,6 +5,7 @@
 //! the daemons' business; here are the shapes that both sides share.
 
 mod client;
+pub mod net;
 mod verb;
 
 use std::collections::BTreeMap;
