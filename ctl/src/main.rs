@@ -4,7 +4,9 @@
 //! as JSON for programs. It decides nothing and keeps nothing.
 
 mod ip;
+mod net;
 mod status;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,6 +58,12 @@ enum Verb {
         #[arg(long)]
         yes: bool,
     },
+    /// See networks.
+    #[command(subcommand)]
+    Net(net::NetVerb),
+    /// See ports, and change the bandwidth of one in use.
+    #[command(subcommand)]
+    Port(net::PortVerb),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -69,6 +77,8 @@ async fn main() -> ExitCode {
             Verb::Gc { host, dry_run, yes } => {
                 ip::gc(&config, host, dry_run, yes, arguments.output).await
             }
+            Verb::Net(verb) => net::net(&config, arguments.output, verb).await,
+            Verb::Port(verb) => net::port(&config, arguments.output, verb).await,
         },
         Err(error) => Err(error.into()),
     };
