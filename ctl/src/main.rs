@@ -4,6 +4,7 @@
 //! as JSON for programs. It decides nothing and keeps nothing.
 
 mod status;
+mod volume;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +38,9 @@ pub(crate) enum Output {
 enum Verb {
     /// Show how each daemon is doing. Exits with 1 unless all are up and well.
     Status,
+    /// See and steer volumes.
+    #[command(subcommand)]
+    Volume(volume::Verb),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -45,6 +49,7 @@ async fn main() -> ExitCode {
     let done = match Config::load(arguments.config.as_deref()) {
         Ok(config) => match arguments.verb {
             Verb::Status => status::show(&config, arguments.output).await,
+            Verb::Volume(verb) => volume::carry_out(&config, verb, arguments.output).await,
         },
         Err(error) => Err(error.into()),
     };

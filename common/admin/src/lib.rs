@@ -6,6 +6,7 @@
 
 mod client;
 mod verb;
+pub mod vol;
 
 use std::collections::BTreeMap;
 
