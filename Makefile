@@ -1,7 +1,7 @@
 # What a person types. Each target is one command; the work is done by cargo and the programs under
 # integration/.
 
-.PHONY: help up down purge test check captures lab lab-images bench-run
+.PHONY: help up down purge test check captures lab lab-images bench-run bench-ipam
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -48,7 +48,7 @@ lab: ## A node with a real kernel and a shell (NODES=3: several; CMD='…': run 
 ifdef CMD
 	@target/debug/dockline-lab run $(LAB_FLAGS) -- "$(CMD)"
 else
-	@target/debug/dockline-lab shell $(LAB_FLAGS) $$([ -t 0 ] && echo --raw)
+	@target/debug/dockline-lab shell --suite $(LAB_FLAGS) $$([ -t 0 ] && echo --raw)
 endif
 
 lab-images: ## Make the Debian 13 root for lab nodes (about a minute, once)
@@ -60,3 +60,8 @@ bench-run: ## docker run and network connect beside Docker's bridge and macvlan
 	@integration/prepare.sh test
 	cargo build --release --workspace --bins
 	target/release/dockline-bench run
+
+bench-ipam: ## Addresses beside bare transactions of etcd and of the file
+	@integration/prepare.sh test
+	cargo build --release --package dockline-ipam --package dockline-bench-ipam
+	target/release/dockline-bench-ipam

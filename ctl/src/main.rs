@@ -3,6 +3,7 @@
 //! It asks the daemons over their admin sockets and shows what they say, as a table for people or
 //! as JSON for programs. It decides nothing and keeps nothing.
 
+mod ip;
 mod status;
 mod volume;
 
@@ -38,6 +39,24 @@ pub(crate) enum Output {
 enum Verb {
     /// Show how each daemon is doing. Exits with 1 unless all are up and well.
     Status,
+    /// Reserve addresses, and see who has which.
+    #[command(subcommand)]
+    Ip(ip::IpVerb),
+    /// See the pools.
+    #[command(subcommand)]
+    Pool(ip::PoolVerb),
+    /// Free the addresses of a host that is gone for good; asks first.
+    Gc {
+        /// The host.
+        #[arg(long)]
+        host: String,
+        /// Only show what it has left.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
     /// See and steer volumes.
     #[command(subcommand)]
     Volume(volume::Verb),
@@ -49,6 +68,11 @@ async fn main() -> ExitCode {
     let done = match Config::load(arguments.config.as_deref()) {
         Ok(config) => match arguments.verb {
             Verb::Status => status::show(&config, arguments.output).await,
+            Verb::Ip(verb) => ip::ip(&config, verb, arguments.output).await,
+            Verb::Pool(verb) => ip::pool(&config, verb, arguments.output).await,
+            Verb::Gc { host, dry_run, yes } => {
+                ip::gc(&config, host, dry_run, yes, arguments.output).await
+            }
             Verb::Volume(verb) => volume::carry_out(&config, verb, arguments.output).await,
         },
         Err(error) => Err(error.into()),

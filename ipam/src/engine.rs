@@ -6,6 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use dockline_ipam_core::{
     AddressRecord, DefaultPool, HostName, LAYOUT, Nonce, Place, PoolKey, PoolRecord,
@@ -32,6 +33,10 @@ pub struct Settings {
     pub host: HostName,
     /// Where pools come from if a network names none.
     pub defaults: Vec<DefaultPool>,
+    /// Whether other hosts share the store: each then begins elsewhere in a pool.
+    pub spread: bool,
+    /// How long an address that was released rests, unless no other is free.
+    pub rest: Duration,
 }
 
 /// Why a store cannot be used.
@@ -88,6 +93,8 @@ pub(crate) enum Written {
 pub(crate) enum Mark<'a> {
     /// By this host's nonce there.
     Nonce(&'a Nonce),
+    /// By nothing: what was done before looks like what another did.
+    Unmarked,
     /// The key is gone. That it was another who removed it makes no difference.
     Gone,
 }
@@ -138,7 +145,7 @@ impl<S: Store> Engine<S> {
     pub async fn start(store: S, settings: Settings) -> Result<Self, StartError> {
         let store = Arc::new(store);
         check_layout(&*store).await?;
-        let view = Arc::new(View::default());
+        let view = Arc::new(View::new(settings.rest));
         let revision = follow::load(&*store, &view).await?;
         let follower =
             tokio::spawn(follow::follow(Arc::clone(&store), Arc::clone(&view), revision));
@@ -154,6 +161,22 @@ impl<S: Store> Engine<S> {
         self.view.wait(revision).await
     }
 
+    /// Where this host begins to choose in a pool.
+    pub(crate) fn start_in_pool(&self) -> u64 {
+        // The same for a host each time, so that a restart does not begin elsewhere.
+        let spread = self.settings.spread.then(|| self.settings.host.as_str().bytes());
+        spread.map_or(0, |bytes| {
+            bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+        })
+    }
+
+    /// A number that differs each time and from host to host.
+    pub(crate) fn random(&self) -> u64 {
+        RandomState::new().hash_one(self.writes.fetch_add(1, Ordering::Relaxed))
+    }
+
     pub(crate) fn nonce(&self) -> Nonce {
         Nonce::new(self.process, self.writes.fetch_add(1, Ordering::Relaxed))
     }
@@ -161,6 +184,9 @@ impl<S: Store> Engine<S> {
     /// Does a guarded write. One whose outcome is unknown is done again: either it is done now, or
     /// the mark tells that it was done before.
     pub(crate) async fn write(&self, txn: Txn, mark: Mark<'_>) -> Result<Written, IpamError> {
+        if let Some(found) = self.view.newer_layout() {
+            return Err(IpamError::Newer(StartError::Newer { found }));
+        }
         let mut unknown = None;
         for _ in 0..=PROBES {
             match self.store.txn(txn.clone()).await {

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use dockline_ipam_core::{
-    AddressError, Exhausted, Holder, NameError, OptionError, PoolError, PoolIdError, PoolKey,
+    AddressError, AddressRecord, Exhausted, NameError, OptionError, PoolError, PoolIdError, PoolKey,
 };
 use dockline_store::{LimitError, StoreError};
+
+use crate::engine::StartError;
 
 /// Why a request is refused, for the person who typed the `docker` command.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +18,9 @@ pub enum IpamError {
         /// What it waits for.
         why: String,
     },
+    /// Another version took the store over while this one ran.
+    #[error(transparent)]
+    Newer(StartError),
     /// The store refused or could not be asked.
     #[error("the store of addresses did not answer, and nothing was changed")]
     Store(#[source] StoreError),
@@ -82,7 +87,7 @@ pub enum IpamError {
         /// The address.
         address: IpAddr,
         /// Who has it.
-        holder: Box<Holder>,
+        holder: Box<AddressRecord>,
     },
     /// Others change the same all the time.
     #[error("{what} is changed by others all the time: try again")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dockline_ipam_core::ROOT;
 use dockline_store::{Prefix, Revision, Scan, Store, StoreError, Watch};
 
-use crate::view::View;
+use crate::view::{Found, View};
 
 /// How many entries a page of the scan has.
 const PAGE: usize = 1000;
@@ -22,13 +22,14 @@ fn ours() -> Prefix {
 /// Reads everything into the view.
 pub(crate) async fn load<S: Store>(store: &S, view: &View) -> Result<Revision, StoreError> {
     let mut scan = store.scan(ours(), PAGE);
-    let (mut entries, mut revision) = (Vec::new(), Revision::default());
+    let (mut found, mut entries, mut revision) = (Found::default(), 0, Revision::default());
     while let Some(page) = scan.next().await? {
         revision = page.revision;
-        entries.extend(page.entries);
+        entries += page.entries.len();
+        found.add(&page.entries);
     }
-    view.replace(&entries, revision);
-    tracing::info!(entries = entries.len(), %revision, "read the store of addresses");
+    view.replace(found, revision);
+    tracing::info!(entries, %revision, "read the store of addresses");
     Ok(revision)
 }
 

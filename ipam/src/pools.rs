@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dockline_ipam_core::{Place, PoolId, PoolKey, PoolRecord, SpaceName, Subnet};
 use dockline_ipam_core::{check_overlap, next_default};
-use dockline_store::{Compare, Op, Revision, Store, Txn, Value};
+use dockline_store::{Compare, Key, Op, Revision, Store, Txn, Value};
 use dockline_types::PoolCidr;
 
 use crate::IpamError;
@@ -166,7 +166,9 @@ impl<S: Store> Engine<S> {
     async fn remove(&self, pool: &PoolKey, revision: Revision) -> Result<Written, IpamError> {
         let space = self.view.space(&pool.space);
         let (guard, touch) = guard(&pool.space, space.guard)?;
-        let compares = vec![Compare::Unchanged(pool_key(pool)?, revision), guard];
+        // Another host may have taken an address a moment ago.
+        let empty = Compare::NoneUnder(Key::new(Place::addresses_of(pool))?);
+        let compares = vec![Compare::Unchanged(pool_key(pool)?, revision), guard, empty];
         let ops = vec![Op::Delete(pool_key(pool)?), touch];
         self.write(Txn::new(compares, ops)?, Mark::Gone).await
     }

@@ -2,10 +2,14 @@
 //! in the store's order, and by nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use dockline_ipam_core::{Picture, Place, PoolKey, PoolRecord, SpaceName};
+use dockline_ipam_core::{
+    AddressRecord, ContainerName, Holder, LAYOUT, Picture, Place, PoolKey, PoolRecord, Reservation,
+    SpaceName,
+};
 use dockline_store::{Entry, Event, Revision};
 use dockline_types::PoolCidr;
 use tokio::sync::watch;
@@ -62,7 +66,14 @@ struct Contents {
     /// When the pools of each space last changed.
     guards: BTreeMap<SpaceName, Revision>,
     foreign: BTreeSet<String>,
+    /// The addresses that are kept for somebody.
+    reserved: BTreeMap<PoolKey, BTreeMap<IpAddr, Reservation>>,
+    /// The number of the layout, as it is written.
+    layout: Option<String>,
 }
+
+/// What a record with a reservation has in it.
+const RESERVED: &[u8] = b"\"reserved\"";
 
 /// Foreign keys that are remembered by name, so that each is reported once.
 const FOREIGN: usize = 100;
@@ -75,7 +86,7 @@ impl Contents {
 
     fn put(&mut self, entry: &Entry) {
         match Place::read(entry.key.as_bytes()) {
-            Some(Place::Layout) => {}
+            Some(Place::Layout) => self.layout = Some(entry.value.to_string()),
             Some(Place::Space(space)) => {
                 self.guards.insert(space, entry.mod_revision);
             }
@@ -90,9 +101,34 @@ impl Contents {
                 self.pool(key).state().record = record;
             }
             Some(Place::Address(key, address)) => {
-                self.pool(key).state().picture.tell(address, true);
+                self.pool(key.clone()).state().picture.hold(address);
+                self.reserve(&key, address, entry);
             }
             None => self.report(entry.key.to_string()),
+        }
+    }
+
+    /// Remembers for whom an address is kept, if it is.
+    fn reserve(&mut self, pool: &PoolKey, address: IpAddr, entry: &Entry) {
+        // Hardly any is, and reading a million records to learn so takes seconds.
+        let bytes = entry.value.as_bytes();
+        let mentioned = bytes.windows(RESERVED.len()).any(|window| window == RESERVED);
+        let record = mentioned.then(|| read_record::<AddressRecord>(entry).ok()).flatten();
+        match record.and_then(|record| record.reserved) {
+            Some(reservation) => {
+                let pool = self.reserved.entry(pool.clone()).or_default();
+                pool.insert(address, reservation);
+            }
+            None => self.forget_reservation(pool, address),
+        }
+    }
+
+    fn forget_reservation(&mut self, pool: &PoolKey, address: IpAddr) {
+        if let Some(reserved) = self.reserved.get_mut(pool) {
+            reserved.remove(&address);
+            if reserved.is_empty() {
+                self.reserved.remove(pool);
+            }
         }
     }
 
@@ -103,14 +139,15 @@ impl Contents {
         }
     }
 
-    fn delete(&mut self, key: &[u8]) {
+    fn delete(&mut self, key: &[u8], rest_until: Option<u64>) {
         match Place::read(key) {
             Some(Place::Space(space)) => {
                 self.guards.remove(&space);
             }
             Some(Place::Pool(key)) => self.pool(key).state().record = Record::Absent,
             Some(Place::Address(key, address)) => {
-                self.pool(key).state().picture.tell(address, false);
+                self.forget_reservation(&key, address);
+                self.pool(key).state().picture.release(address, rest_until);
             }
             Some(Place::Layout) | None => {}
         }
@@ -128,10 +165,24 @@ impl Contents {
 }
 
 /// The store's contents as this process sees them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct View {
     contents: RwLock<Contents>,
     told: watch::Sender<Revision>,
+    /// How long a released address rests.
+    rest: Duration,
+    started: Instant,
+}
+
+/// What a scan has found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Found(Contents);
+
+impl Found {
+    /// Takes in a page. Only what it means is kept, so that a million entries need little room.
+    pub(crate) fn add(&mut self, entries: &[Entry]) {
+        entries.iter().for_each(|entry| self.0.put(entry));
+    }
 }
 
 /// The pools of a space, for the decision about a new one.
@@ -144,6 +195,16 @@ pub(crate) struct Space {
 }
 
 impl View {
+    pub(crate) fn new(rest: Duration) -> Self {
+        let (contents, told) = (RwLock::default(), watch::Sender::default());
+        Self { contents, told, rest, started: Instant::now() }
+    }
+
+    /// The clock of the pictures, in seconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
     fn read<T>(&self, look: impl FnOnce(&Contents) -> T) -> T {
         look(&self.contents.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -152,14 +213,14 @@ impl View {
         change(&mut self.contents.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Takes over what a scan found at `revision`; `entries` are all there is.
-    pub(crate) fn replace(&self, entries: &[Entry], revision: Revision) {
-        let mut fresh = Contents::default();
-        for entry in entries {
-            fresh.put(entry);
-        }
+    /// Takes over all that a scan found at `revision`.
+    pub(crate) fn replace(&self, fresh: Found, revision: Revision) {
+        let mut fresh = fresh.0;
         self.write(|contents| {
             contents.guards = fresh.guards;
+            contents.layout = fresh.layout;
+            contents.reserved = fresh.reserved;
+            contents.foreign.append(&mut fresh.foreign);
             for (key, pool) in &contents.pools {
                 let (record, picture) = match fresh.pools.remove(key) {
                     Some(found) => {
@@ -182,11 +243,13 @@ impl View {
 
     /// Takes over what a watch told.
     pub(crate) fn apply(&self, events: &[Event], revision: Revision) {
+        let rest = self.rest.as_secs();
+        let rest_until = (rest > 0).then(|| self.now() + rest);
         self.write(|contents| {
             for event in events {
                 match event {
                     Event::Put(entry) => contents.put(entry),
-                    Event::Delete { key, .. } => contents.delete(key.as_bytes()),
+                    Event::Delete { key, .. } => contents.delete(key.as_bytes(), rest_until),
                 }
             }
             contents.told(revision);
@@ -213,6 +276,38 @@ impl View {
         self.pool(key).map_or(Record::Absent, |pool| pool.state().record.clone())
     }
 
+    /// The address of a pool that is kept for a container.
+    pub(crate) fn reserved_for(&self, pool: &PoolKey, holder: &Holder) -> Option<IpAddr> {
+        self.read(|contents| {
+            let mut reserved = contents.reserved.get(pool)?.iter();
+            reserved.find(|(_, reservation)| reservation.is_for(holder)).map(|(ip, _)| *ip)
+        })
+    }
+
+    /// How many addresses of a pool are kept for somebody.
+    pub(crate) fn reservations(&self, pool: &PoolKey) -> u64 {
+        let count = |kept: &BTreeMap<_, _>| u64::try_from(kept.len()).unwrap_or(u64::MAX);
+        self.read(|contents| contents.reserved.get(pool).map_or(0, count))
+    }
+
+    /// The pools that have a record, a claim or an address.
+    pub(crate) fn pools(&self) -> Vec<Arc<Pool>> {
+        self.read(|contents| contents.pools.values().cloned().collect())
+    }
+
+    /// The reservation of this name in a pool.
+    pub(crate) fn reservation(
+        &self,
+        pool: &PoolKey,
+        name: &ContainerName,
+    ) -> Option<(IpAddr, Reservation)> {
+        self.read(|contents| {
+            let mut reserved = contents.reserved.get(pool)?.iter();
+            let found = reserved.find(|(_, reservation)| reservation.name == *name)?;
+            Some((*found.0, found.1.clone()))
+        })
+    }
+
     /// The pools of a space.
     pub(crate) fn space(&self, space: &SpaceName) -> Space {
         self.read(|contents| Space {
@@ -231,6 +326,14 @@ impl View {
         self.read(|contents| {
             let count = |pool: &Arc<Pool>| pool.state().picture.held();
             contents.pools.iter().map(|(key, pool)| (key.clone(), count(pool))).collect()
+        })
+    }
+
+    /// The layout of a newer version, if one has taken over the store meanwhile.
+    pub(crate) fn newer_layout(&self) -> Option<String> {
+        self.read(|contents| {
+            let newer = |text: &String| !text.parse().is_ok_and(|layout: u32| layout <= LAYOUT);
+            contents.layout.as_ref().filter(|text| newer(text)).cloned()
         })
     }
 

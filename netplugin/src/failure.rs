@@ -2,7 +2,8 @@
 
 use dockline_links::LinkError;
 use dockline_locks::Busy;
-use dockline_net_core::endpoint::{EndpointError, MarksError};
+use dockline_net_core::endpoint::EndpointError;
+use dockline_net_core::marks::MarksError;
 use dockline_net_core::network::NetworkError;
 use dockline_ovsdb::switch::{BridgeError, PortError};
 use dockline_ovsdb::transaction::TransactError;

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dockline_daemon::{About, Context, run};
+use dockline_daemon::{About, Config, Context, run};
 use dockline_net_core::options::Mtu;
 use dockline_plugin_specs::route::NetworkPlugin;
 
@@ -33,11 +33,8 @@ const ABOUT: About =
     About { name: "dockline-net", short: "net", version: env!("CARGO_PKG_VERSION") };
 
 fn main() -> ExitCode {
-    run(ABOUT, async |context: Context| {
+    run(ABOUT, default_mtu, async |context: Context, default_mtu| {
         let config = &context.config;
-        let mtu = config.net.mtu;
-        let default_mtu = Mtu::new(mtu)
-            .ok_or_else(|| anyhow::anyhow!("net.mtu = {mtu} is no MTU: 68 to 65535 bytes"))?;
         let networks = Arc::new(Networks::new(config.state_dir.join("net.redb")));
         let switch = Arc::new(Switch::new(&config.net, &config.host)?);
         let look_every = Duration::from_secs(config.net.look_every_s.get().into());
@@ -46,4 +43,9 @@ fn main() -> ExitCode {
         let driver = Driver::new(Arc::clone(&networks), Arc::clone(&switch), default_mtu);
         Ok((NetworkPlugin(driver), NetStatus::new(context, networks, switch)))
     })
+}
+
+fn default_mtu(config: &Config) -> anyhow::Result<Mtu> {
+    let mtu = config.net.mtu;
+    Mtu::new(mtu).ok_or_else(|| anyhow::anyhow!("net.mtu = {mtu} is no MTU: 68 to 65535 bytes"))
 }

@@ -5,6 +5,7 @@
 //! the daemons' business; here are the shapes that both sides share.
 
 mod client;
+pub mod ipam;
 mod verb;
 pub mod vol;
 

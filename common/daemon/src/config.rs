@@ -50,6 +50,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// What is logged and how.
     pub log: Log,
+    /// Where addresses are kept.
+    pub store: Store,
     /// `dockline-ipam`.
     pub ipam: Ipam,
     /// `dockline-net`.
@@ -78,12 +80,49 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where addresses are kept.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// In a file of this host, or in etcd.
+    pub kind: StoreKind,
+    /// etcd: the members' client URLs.
+    pub endpoints: Vec<String>,
+    /// etcd: what all keys begin with; the same on all hosts of a suite.
+    pub namespace: String,
+    /// etcd: the certificate of the authority that signed the members', for `https`.
+    pub ca: Option<PathBuf>,
+    /// etcd: this host's certificate, and its key.
+    pub certificate: Option<PathBuf>,
+    /// See [`Self::certificate`].
+    pub key: Option<PathBuf>,
+    /// etcd: the user, and the file with the password.
+    pub user: Option<String>,
+    /// See [`Self::user`].
+    pub password_file: Option<PathBuf>,
+}
+
+/// Which store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// A file in the state folder: for one host.
+    Embedded,
+    /// A cluster of etcd: for many hosts.
+    Etcd,
+}
+
 /// `dockline-ipam`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ipam {
     /// Where a network without `--subnet` gets its pool from: each range is cut into pools.
     pub default_pools: Vec<DefaultPools>,
+    /// How long an address that was released rests before another container gets it, unless no
+    /// other is free; in seconds.
+    pub rest_s: u64,
+    /// How often this host's addresses are compared with what is there, in seconds.
+    pub look_every_s: u64,
 }
 
 /// A range that is cut into default pools.
@@ -187,6 +226,7 @@ impl Default for Config {
             run_dir: "/run/dockline".into(),
             state_dir: "/var/lib/dockline".into(),
             log: Log::default(),
+            store: Store::default(),
             ipam: Ipam::default(),
             net: Net::default(),
             vol: Vol::default(),
@@ -206,12 +246,31 @@ fn constant<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a valid constant")
 }
 
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            kind: StoreKind::Embedded,
+            endpoints: Vec::new(),
+            namespace: "dockline".to_owned(),
+            ca: None,
+            certificate: None,
+            key: None,
+            user: None,
+            password_file: None,
+        }
+    }
+}
+
 impl Default for Ipam {
     /// Ranges that neither Docker's own default pools (172.17.0.0/16 to 172.31.0.0/16 and
     /// 192.168.0.0/16) nor most data centres use; for IPv6 a unique local prefix.
     fn default() -> Self {
         let pools = |base, size| DefaultPools { base: constant(base), size };
-        Self { default_pools: vec![pools("10.209.0.0/16", 24), pools("fd64:6f63:6b6c::/48", 64)] }
+        Self {
+            default_pools: vec![pools("10.209.0.0/16", 24), pools("fd64:6f63:6b6c::/48", 64)],
+            rest_s: 60,
+            look_every_s: 120,
+        }
     }
 }
 

@@ -78,15 +78,20 @@ struct Arguments {
 
 /// Runs a daemon until it is told to stop (SIGTERM, SIGINT).
 ///
-/// `build` makes the plugin and its admin side. It must return at once, whatever is down: Docker's
-/// activation waits for it.
-pub fn run<P, A, F>(about: About, build: F) -> ExitCode
+/// `check` makes the daemon's own settings of the configuration, and is all that `--check-config`
+/// does. `build` makes the plugin and its admin side of them. It must return at once, whatever is
+/// down: Docker's activation waits for it.
+pub fn run<S, P, A, F>(
+    about: About,
+    check: impl FnOnce(&Config) -> anyhow::Result<S>,
+    build: F,
+) -> ExitCode
 where
     P: Plugin,
     A: Admin,
-    F: AsyncFnOnce(Context) -> anyhow::Result<(P, A)>,
+    F: AsyncFnOnce(Context, S) -> anyhow::Result<(P, A)>,
 {
-    match try_run(about, build) {
+    match try_run(about, check, build) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}: {error:#}", about.name);
@@ -95,11 +100,15 @@ where
     }
 }
 
-fn try_run<P, A, F>(about: About, build: F) -> anyhow::Result<()>
+fn try_run<S, P, A, F>(
+    about: About,
+    check: impl FnOnce(&Config) -> anyhow::Result<S>,
+    build: F,
+) -> anyhow::Result<()>
 where
     P: Plugin,
     A: Admin,
-    F: AsyncFnOnce(Context) -> anyhow::Result<(P, A)>,
+    F: AsyncFnOnce(Context, S) -> anyhow::Result<(P, A)>,
 {
     // Named at run time: the same code parses for three programs.
     let command = <Arguments as clap::CommandFactory>::command();
@@ -108,6 +117,7 @@ where
     let matches = command.get_matches();
     let arguments = <Arguments as clap::FromArgMatches>::from_arg_matches(&matches)?;
     let config = Config::load(arguments.config.as_deref())?;
+    let settings = check(&config).context("the configuration is wrong")?;
     if arguments.check_config {
         let file = arguments.config.unwrap_or_else(|| config::DEFAULT_PATH.into());
         println!("{}: the configuration is right ({})", about.name, file.display());
@@ -115,6 +125,7 @@ where
     }
     logging::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let build = async |context: Context| build(context, settings).await;
     let served = runtime.block_on(serve(about, config, build));
     runtime.shutdown_timeout(LAST_WAIT);
     served

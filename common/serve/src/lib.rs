@@ -2,6 +2,7 @@
 //!
 //! * [`socket`]: taking the socket (mode 0600, one owner, stale ones replaced, systemd's adopted).
 //! * [`server`]: connections, limits, deadlines, draining.
+//! * `delivery`: whether a client received its answer.
 //! * [`plugin`]: one of Docker's plugin protocols as a [`Service`].
 //!
 //! What a request does is decided by a [`Service`]; here is only how it arrives and how it is
@@ -9,6 +10,7 @@
 //! deadline can cut in half: it ends, and if nobody was there to receive its answer, the service is
 //! told so.
 
+mod delivery;
 pub mod plugin;
 pub mod server;
 pub mod socket;

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::delivery::{LastAnswer, Watched, never_read};
 use crate::{Request, Response, Service, Socket};
 
 /// How much is taken at once, and how long is waited.
@@ -90,10 +91,16 @@ impl<S: Service> Server<S> {
                     }
                 },
             };
-            let connection = graceful.watch(server.connection(stream));
-            tokio::spawn(async move {
-                // A client that hangs up is its own affair; its request goes on.
-                let _ = connection.await;
+            let last = Arc::new(LastAnswer::default());
+            let connection = graceful.watch(server.connection(stream, &last));
+            let server = Arc::clone(&server);
+            server.requests.clone().spawn(async move {
+                if let Err(error) = connection.await
+                    && never_read(&error)
+                    && let Some((request, response)) = last.take()
+                {
+                    server.take_back(&request, &response).await;
+                }
                 drop(slot);
             });
         }
@@ -116,8 +123,9 @@ impl<S: Service> Server<S> {
     fn connection(
         self: &Arc<Self>,
         stream: UnixStream,
+        last: &Arc<LastAnswer>,
     ) -> http1::Connection<
-        TokioIo<UnixStream>,
+        TokioIo<Watched>,
         impl hyper::service::HttpService<
             Incoming,
             ResBody = Full<Bytes>,
@@ -126,10 +134,12 @@ impl<S: Service> Server<S> {
         > + use<S>,
     > {
         let server = Arc::clone(self);
+        let stream = Watched { stream, last: Arc::clone(last) };
+        let last = Arc::clone(last);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let server = Arc::clone(&server);
+            let (server, last) = (Arc::clone(&server), Arc::clone(&last));
             async move {
-                let response = server.handle(request).await;
+                let response = server.handle(request, &last).await;
                 let mut answer = hyper::Response::new(Full::new(response.body));
                 *answer.status_mut() = response.status;
                 let media_type = hyper::header::HeaderValue::from_static(response.media_type);
@@ -142,7 +152,11 @@ impl<S: Service> Server<S> {
 
     /// Reads a request, has it carried out in a task of its own and waits for the answer. This
     /// future is dropped when the client goes away; the task is not.
-    async fn handle(&self, request: hyper::Request<Incoming>) -> Response {
+    async fn handle(
+        self: &Arc<Self>,
+        request: hyper::Request<Incoming>,
+        last: &LastAnswer,
+    ) -> Response {
         let (head, body) = request.into_parts();
         let body = Limited::new(body, self.limits.body).collect();
         let body = match tokio::time::timeout(self.limits.body_read, body).await {
@@ -157,19 +171,22 @@ impl<S: Service> Server<S> {
                 return self.service.failure(StatusCode::REQUEST_TIMEOUT, text);
             }
         };
-        let request = Request { method: head.method, path: head.uri.path().to_owned(), body };
+        let path = head.uri.path().to_owned();
+        let request = Arc::new(Request { method: head.method, path, body });
         let patience = self.service.patience(&request);
         let (sender, receiver) = oneshot::channel();
-        let service = Arc::clone(&self.service);
+        let (server, asked) = (Arc::clone(self), Arc::clone(&request));
         self.requests.spawn(async move {
-            let response = service.answer(&request).await;
+            let response = server.service.answer(&asked).await;
             if let Err(response) = sender.send(response) {
-                tracing::warn!(path = request.path, "nobody waited for the answer: taken back");
-                service.undelivered(&request, &response).await;
+                server.take_back(&asked, &response).await;
             }
         });
         match tokio::time::timeout(patience, receiver).await {
-            Ok(Ok(response)) => response,
+            Ok(Ok(response)) => {
+                last.set(request, response.clone());
+                response
+            }
             Ok(Err(_)) => {
                 let text = "the plugin failed in an unforeseen way; its log says where".to_owned();
                 self.service.failure(StatusCode::INTERNAL_SERVER_ERROR, text)
@@ -180,5 +197,10 @@ impl<S: Service> Server<S> {
                 self.service.failure(StatusCode::GATEWAY_TIMEOUT, text)
             }
         }
+    }
+
+    async fn take_back(&self, request: &Request, response: &Response) {
+        tracing::warn!(path = request.path, "nobody received the answer: taken back");
+        self.service.undelivered(request, response).await;
     }
 }

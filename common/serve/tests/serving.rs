@@ -141,6 +141,40 @@ async fn a_request_outlives_its_client_and_is_taken_back() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_sent_and_never_read_is_taken_back() {
+    let running = Running::start(Limits::default());
+    for _ in 0..20 {
+        let mut client = UnixStream::connect(running.path()).unwrap();
+        client.write_all(post("/quick", "x").as_bytes()).unwrap();
+        // Killed at whatever moment: before the answer, or with the answer unread.
+        drop(client);
+        running.service.told.notified().await;
+    }
+    assert_eq!(running.service.undelivered.lock().unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_read_stays_whatever_the_client_does_next() {
+    let running = Running::start(Limits::default());
+    let next: [&[u8]; 3] = [b"", b"\x16\x03\x01 not http\r\n\r\n", b"POST /half"];
+    for garbage in next {
+        let socket = running.path();
+        tokio::task::spawn_blocking(move || {
+            let mut client = UnixStream::connect(socket).unwrap();
+            client.write_all(post("/quick", "x").as_bytes()).unwrap();
+            assert_eq!(read_answer(&mut client), (200, "x".to_owned()));
+            let _ = client.write_all(garbage);
+        })
+        .await
+        .unwrap();
+    }
+    let Running { service, stop, ended, .. } = running;
+    stop.cancel();
+    ended.await.unwrap().unwrap();
+    assert!(service.undelivered.lock().unwrap().is_empty(), "an answer was taken from its client");
+}
+
+#[tokio::test]
 async fn out_of_patience_is_an_error_and_the_result_is_taken_back() {
     let running = Running::start(Limits::default());
     let (status, text) = running.call("/held", "hasty").await;

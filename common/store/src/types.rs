@@ -9,8 +9,9 @@ pub const MAX_KEY_BYTES: usize = 512;
 /// The largest value, in bytes.
 pub const MAX_VALUE_BYTES: usize = 64 << 10;
 
-/// The most compares, and the most operations, of one transaction: etcd's `--max-txn-ops`.
-pub const MAX_TXN_OPS: usize = 128;
+/// The most compares, and the most operations, of one transaction: etcd's `--max-txn-ops` is 128,
+/// of which the store on etcd needs two itself.
+pub const MAX_TXN_OPS: usize = 126;
 
 /// The most bytes of keys and values in one transaction: etcd's `--max-request-bytes` is 1.5 MiB.
 pub const MAX_TXN_BYTES: usize = 1 << 20;
@@ -53,6 +54,12 @@ impl Key {
         }
     }
 
+    /// A key of whatever length that a store has.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn stored(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -72,6 +79,12 @@ impl Value {
         } else {
             Err(LimitError::Value(bytes.len()))
         }
+    }
+
+    /// A value of whatever length that a store has.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn stored(bytes: Vec<u8>) -> Self {
+        Self(bytes)
     }
 
     /// The bytes.
@@ -170,23 +183,34 @@ pub enum Compare {
     Unchanged(Key, Revision),
     /// The key exists and has this value.
     Equals(Key, Value),
+    /// No key begins with these bytes. What is found otherwise is the first that does.
+    NoneUnder(Key),
 }
 
 impl Compare {
-    /// The key it is about.
+    /// The key it is about, or what the keys it is about begin with.
     pub fn key(&self) -> &Key {
         match self {
             Self::Absent(key)
             | Self::Present(key)
             | Self::Unchanged(key, _)
-            | Self::Equals(key, _) => key,
+            | Self::Equals(key, _)
+            | Self::NoneUnder(key) => key,
         }
     }
 
-    /// Whether it is true of what is stored under its key.
+    /// Whether it depends on what is stored under `key`.
+    pub fn is_about(&self, key: &Key) -> bool {
+        match self {
+            Self::NoneUnder(prefix) => key.0.starts_with(&prefix.0),
+            other => other.key() == key,
+        }
+    }
+
+    /// Whether it is true of what was found under its key.
     pub fn holds(&self, found: Option<&Entry>) -> bool {
         match (self, found) {
-            (Self::Absent(_), found) => found.is_none(),
+            (Self::Absent(_) | Self::NoneUnder(_), found) => found.is_none(),
             (_, None) => false,
             (Self::Present(_), Some(_)) => true,
             (Self::Unchanged(_, revision), Some(entry)) => entry.mod_revision == *revision,
@@ -247,6 +271,12 @@ impl Txn {
             return Err(LimitError::Bytes(txn.bytes()));
         }
         Ok(txn)
+    }
+
+    /// Neither conditions nor changes.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn nothing() -> Self {
+        Self { compares: Vec::new(), ops: Vec::new() }
     }
 
     /// Creates a key that must not exist.
@@ -356,8 +386,8 @@ mod tests {
             let put = |at: usize| Op::Put(key(&at.to_string()), Value::new(vec![0; size]).unwrap());
             Txn::new(vec![], (0..count).map(put).collect())
         };
-        assert!(puts(128, 1).is_ok());
-        assert_eq!(puts(129, 1), Err(LimitError::Ops(129)));
+        assert!(puts(MAX_TXN_OPS, 1).is_ok());
+        assert_eq!(puts(MAX_TXN_OPS + 1, 1), Err(LimitError::Ops(MAX_TXN_OPS + 1)));
         assert!(matches!(puts(17, MAX_VALUE_BYTES), Err(LimitError::Bytes(_))));
         let twice = vec![Op::Delete(key("a")), Op::Delete(key("a"))];
         assert_eq!(Txn::new(vec![], twice), Err(LimitError::SameKeyTwice(key("a"))));

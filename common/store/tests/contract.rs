@@ -31,6 +31,7 @@ contract!(
     gets_and_scans_see_what_was_answered,
     a_scan_shows_one_moment_page_by_page,
     compares_guard_a_transaction,
+    a_transaction_can_require_that_a_range_is_empty,
     all_or_nothing,
     deletes_make_a_key_new,
     the_limits_hold,
@@ -47,4 +48,10 @@ async fn one_of_many_creates_a_key() {
 async fn a_watch_goes_on_where_a_scan_ended() {
     let fixture = fixture();
     contract::a_watch_goes_on_where_a_scan_ended(&fixture.store, &fixture.space).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_changes_of_one_key_are_all_counted() {
+    let fixture = fixture();
+    contract::concurrent_changes_of_one_key_are_all_counted(&fixture.store, &fixture.space).await;
 }

@@ -62,13 +62,15 @@ impl<'a> Demo<'a> {
         self.replace_web1().await
     }
 
-    /// Removes its containers and its network; the volume only if `purge`.
+    /// Removes its containers, its network and its image; the volume only if `purge`.
     pub async fn remove(&self, purge: bool) -> Result<()> {
         for container in CONTAINERS {
             self.remove_one(&["rm", "-f", container], &["container", "inspect", container]).await?;
         }
         let network = ["network", "rm", NETWORK];
         self.remove_one(&network, &["network", "inspect", NETWORK]).await?;
+        let image = ["image", "rm", image::NAME];
+        self.remove_one(&image, &["image", "inspect", image::NAME]).await?;
         if purge {
             let volume = ["volume", "rm", VOLUME];
             self.remove_one(&volume, &["volume", "inspect", VOLUME]).await?;

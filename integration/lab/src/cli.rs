@@ -60,7 +60,7 @@ enum What {
 }
 
 /// What people can choose about their nodes.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Topology {
     /// How many nodes: n1, n2… at 10.77.0.1, 10.77.0.2… on one trunk.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
@@ -83,6 +83,9 @@ pub(crate) struct Topology {
     /// Start dockerd on every node, with the image busybox:lab.
     #[arg(long)]
     pub(crate) docker: bool,
+    /// Start Dockline on every node, and Open vSwitch and dockerd with it.
+    #[arg(long)]
+    pub(crate) suite: bool,
 }
 
 /// Runs the command line; also the first process of every node, which the kernel starts without

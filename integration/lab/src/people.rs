@@ -43,7 +43,7 @@ async fn boot(topology: &Topology) -> anyhow::Result<Lab> {
     }
     let mut starts = JoinSet::new();
     for node in lab.nodes() {
-        starts.spawn(start(node.clone(), topology.ovs, topology.docker));
+        starts.spawn(start(node.clone(), topology.clone()));
     }
     while let Some(started) = starts.join_next().await {
         started??;
@@ -52,16 +52,20 @@ async fn boot(topology: &Topology) -> anyhow::Result<Lab> {
 }
 
 /// Starts what is asked for on a node.
-async fn start(node: Node, ovs: bool, docker: bool) -> Result<(), LabError> {
-    if docker {
+async fn start(node: Node, topology: Topology) -> Result<(), LabError> {
+    // Before dockerd, which may ask it at once; but it waits for the node's age.
+    if topology.ovs || topology.suite {
+        node.start_ovs().await?;
+        eprintln!("Open vSwitch runs on {}", node.name());
+    }
+    if topology.suite {
+        node.start_dockline().await?;
+        eprintln!("Dockline runs on {}", node.name());
+    }
+    if topology.docker || topology.suite {
         node.start_dockerd(&[]).await?;
         node.import_busybox().await?;
         eprintln!("dockerd runs on {}", node.name());
-    }
-    // Last, because it has to wait for the node's age.
-    if ovs {
-        node.start_ovs().await?;
-        eprintln!("Open vSwitch runs on {}", node.name());
     }
     Ok(())
 }

@@ -74,6 +74,8 @@ impl Node {
     /// Starts Dockline's three daemons, as this build made them, and waits until all are up and have
     /// what they need (Open vSwitch among it).
     pub async fn start_dockline(&self) -> Result<(), LabError> {
+        // A distribution's udev and kmod would load these at the first use.
+        self.run("modprobe -a loop ipv6").await?;
         for daemon in DOCKLINE {
             self.start(daemon, daemon).await?;
         }

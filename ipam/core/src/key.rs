@@ -47,6 +47,11 @@ impl fmt::Display for Place {
 }
 
 impl Place {
+    /// What the keys of a pool's addresses begin with.
+    pub fn addresses_of(pool: &PoolKey) -> String {
+        format!("{ROOT}address/{pool}/")
+    }
+
     /// Reads a key; `None` if it is not one of ours, which is left alone.
     pub fn read(key: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(key).ok()?;
@@ -91,7 +96,11 @@ mod tests {
             "ipam/address/prod/fd00::/64/fd00::3",
         ];
         for key in good {
-            assert_eq!(Place::read(key.as_bytes()).unwrap().to_string(), key);
+            let place = Place::read(key.as_bytes()).unwrap();
+            assert_eq!(place.to_string(), key);
+            if let Place::Address(pool, _) = place {
+                assert!(key.starts_with(&Place::addresses_of(&pool)));
+            }
         }
     }
 

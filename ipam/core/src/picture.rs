@@ -4,7 +4,7 @@
 //! this process has chosen and the store has not told of yet is `claimed`. A picture that is behind
 //! costs a refused transaction, never an address with two owners.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use dockline_types::PoolCidr;
@@ -40,11 +40,21 @@ enum Claim {
     Until(u64),
 }
 
+/// The most addresses that rest at a time; beyond, what is released is free at once.
+const RESTING: usize = 1 << 16;
+
 /// A pool as this process sees it.
+///
+/// Times are seconds of any one clock that does not go back.
 #[derive(Debug)]
 pub struct Picture {
     subnet: Subnet,
-    held: Occupancy,
+    /// What is held or rests.
+    busy: Occupancy,
+    /// What was released of late, and until when it rests.
+    resting: BTreeMap<u128, u64>,
+    /// The same in the order of the releases; what no longer rests may still be in here.
+    released: VecDeque<(u128, u64)>,
     claimed: BTreeMap<u128, Claim>,
     /// Where to go on looking, for each range that is in use.
     next: BTreeMap<Option<PoolCidr>, u128>,
@@ -53,12 +63,30 @@ pub struct Picture {
 impl Picture {
     /// A pool of which nothing is held.
     pub fn new(subnet: Subnet) -> Self {
-        Self { subnet, held: Occupancy::default(), claimed: BTreeMap::new(), next: BTreeMap::new() }
+        Self {
+            subnet,
+            busy: Occupancy::default(),
+            resting: BTreeMap::new(),
+            released: VecDeque::new(),
+            claimed: BTreeMap::new(),
+            next: BTreeMap::new(),
+        }
     }
 
     /// How many addresses are held.
     pub fn held(&self) -> u64 {
-        self.held.len()
+        self.busy.len() - self.resting()
+    }
+
+    /// How many addresses rest.
+    pub fn resting(&self) -> u64 {
+        u64::try_from(self.resting.len()).unwrap_or(u64::MAX)
+    }
+
+    /// How many addresses of a range, or of the pool, can be used at all.
+    pub fn usable(&self, range: Option<PoolCidr>) -> u128 {
+        let (first, last) = self.subnet.usable_in(range);
+        if first > last { 0 } else { last - first + 1 }
     }
 
     /// Whether a choice has not been settled yet.
@@ -66,14 +94,41 @@ impl Picture {
         !self.claimed.is_empty()
     }
 
-    /// The store tells that an address is held, or no longer. An address of another pool is
-    /// ignored.
-    pub fn tell(&mut self, address: IpAddr, is_held: bool) {
+    /// The store tells that somebody holds an address. One of another pool is ignored.
+    pub fn hold(&mut self, address: IpAddr) {
         let Some(offset) = self.subnet.offset(address) else { return };
-        if is_held {
-            self.held.insert(offset);
-        } else {
-            self.held.remove(offset);
+        if self.resting.remove(&offset).is_none() {
+            self.busy.insert(offset);
+        }
+    }
+
+    /// The store tells that nobody holds an address any more, which now rests until then.
+    pub fn release(&mut self, address: IpAddr, until: Option<u64>) {
+        let Some(offset) = self.subnet.offset(address) else { return };
+        if !self.busy.contains(offset) || self.resting.contains_key(&offset) {
+            return;
+        }
+        match until {
+            Some(until) if self.resting.len() < RESTING => {
+                self.resting.insert(offset, until);
+                self.released.push_back((offset, until));
+            }
+            _ => drop(self.busy.remove(offset)),
+        }
+    }
+
+    /// Ends the rest of what has rested long enough by now.
+    fn wake(&mut self, now: u64) {
+        while let Some(&(offset, until)) = self.released.front() {
+            let rests = self.resting.get(&offset) == Some(&until);
+            if rests && until > now {
+                return;
+            }
+            self.released.pop_front();
+            if rests {
+                self.resting.remove(&offset);
+                self.busy.remove(offset);
+            }
         }
     }
 
@@ -87,42 +142,81 @@ impl Picture {
 
     /// Takes what another picture of the pool, read anew from the store, has as held.
     pub fn replace_held(&mut self, fresh: Picture) {
-        self.held = fresh.held;
+        self.busy = fresh.busy;
+        // What is held is new there; the others are free, and rest on.
+        let busy = &mut self.busy;
+        self.resting.retain(|&offset, _| busy.insert(offset));
     }
 
-    /// Chooses a free address and claims it: the next after the one that was chosen last, so that
-    /// an address that was given back rests for as long as possible.
-    pub fn choose(&mut self, range: Option<PoolCidr>) -> Result<IpAddr, Exhausted> {
+    /// Chooses a free address and claims it: the next after the one that was chosen last, or, the
+    /// first time, after `start` addresses of the range. One that rests is chosen only when no
+    /// other is free; then it is the one that has rested longest.
+    pub fn choose(
+        &mut self,
+        range: Option<PoolCidr>,
+        start: u64,
+        now: u64,
+    ) -> Result<IpAddr, Exhausted> {
+        self.wake(now);
         let (first, last) = self.subnet.usable_in(range);
-        let next = self.next.get(&range).copied().unwrap_or(first).clamp(first, last.max(first));
+        let usable = self.usable(range).max(1);
+        let begin = first + u128::from(start) % usable;
+        let next = self.next.get(&range).copied().unwrap_or(begin).clamp(first, last.max(first));
         let free = self.free(next, last).or_else(|| self.free(first, last));
-        let Some(offset) = free else { return Err(self.exhausted(range)) };
+        let Some(offset) = free.or_else(|| self.rested_longest(first, last)) else {
+            return Err(self.exhausted(range));
+        };
         self.next.insert(range, if offset < last { offset + 1 } else { first });
         self.claimed.insert(offset, Claim::Open);
         Ok(self.subnet.at(offset))
     }
 
-    /// The first address of the pool that is not held, claimed or not: every host that looks for
-    /// a gateway for a new pool finds the same.
+    /// Lets the next choice begin after `start` addresses of the range: somebody else goes the same
+    /// way.
+    pub fn jump(&mut self, range: Option<PoolCidr>, start: u64) {
+        let (first, _) = self.subnet.usable_in(range);
+        let begin = first + u128::from(start) % self.usable(range).max(1);
+        self.next.insert(range, begin);
+    }
+
+    fn rested_longest(&self, first: u128, last: u128) -> Option<u128> {
+        let rests = |&&(offset, until): &&(u128, u64)| {
+            self.resting.get(&offset) == Some(&until)
+                && (first..=last).contains(&offset)
+                && !self.claimed.contains_key(&offset)
+        };
+        self.released.iter().find(rests).map(|(offset, _)| *offset)
+    }
+
+    /// The first address of the pool that is not held, claimed or resting or not: every host that
+    /// looks for a gateway for a new pool finds the same.
     pub fn first_free(&self) -> Result<IpAddr, Exhausted> {
         let (first, last) = self.subnet.usable();
-        match self.held.first_free(first, last) {
+        let free = self.busy.first_free(first, last);
+        let resting = self.resting.range(first..=last).next().map(|(offset, _)| *offset);
+        match free.into_iter().chain(resting).min() {
             Some(offset) => Ok(self.subnet.at(offset)),
             None => Err(self.exhausted(None)),
         }
     }
 
-    fn exhausted(&self, range: Option<PoolCidr>) -> Exhausted {
-        let (first, last) = self.subnet.usable_in(range);
-        let usable = if first > last { 0 } else { last - first + 1 };
-        Exhausted { pool: self.subnet.cidr(), range, usable }
+    /// The first address of the pool that is neither held, resting nor claimed, for one that is to
+    /// be kept.
+    pub fn first_unclaimed(&self) -> Result<IpAddr, Exhausted> {
+        let (first, last) = self.subnet.usable();
+        let free = self.free(first, last).or_else(|| self.rested_longest(first, last));
+        free.map(|offset| self.subnet.at(offset)).ok_or_else(|| self.exhausted(None))
     }
 
-    /// The first offset in these bounds that is neither held nor claimed.
+    fn exhausted(&self, range: Option<PoolCidr>) -> Exhausted {
+        Exhausted { pool: self.subnet.cidr(), range, usable: self.usable(range) }
+    }
+
+    /// The first offset in these bounds that is neither held nor resting nor claimed.
     fn free(&self, first: u128, last: u128) -> Option<u128> {
         let mut from = first;
         loop {
-            let free = self.held.first_free(from, last)?;
+            let free = self.busy.first_free(from, last)?;
             // Claims are few: what is in flight, and what the store has not told yet.
             if !self.claimed.contains_key(&free) {
                 return Some(free);
@@ -170,16 +264,16 @@ mod tests {
         let mut pool = picture("10.0.0.0/29");
         let mut given = Vec::new();
         for _ in 0..10 {
-            let chosen = pool.choose(None).unwrap();
+            let chosen = pool.choose(None, 0, 0).unwrap();
             given.push(chosen.to_string());
             pool.unclaim(chosen);
         }
         let turn = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"];
         assert_eq!(given[..6], turn);
         assert_eq!(given[6..], turn[..4]);
-        assert_eq!(pool.choose(None).unwrap(), address("10.0.0.5"));
+        assert_eq!(pool.choose(None, 0, 0).unwrap(), address("10.0.0.5"));
         assert_eq!(pool.first_free().unwrap(), address("10.0.0.1"));
-        pool.tell(address("10.0.0.1"), true);
+        pool.hold(address("10.0.0.1"));
         assert_eq!(pool.first_free().unwrap(), address("10.0.0.2"));
     }
 
@@ -187,16 +281,19 @@ mod tests {
     fn exhausted_is_told_with_figures() {
         let mut pool = picture("10.0.0.0/24");
         let range: Option<PoolCidr> = Some("10.0.0.254/31".parse().unwrap());
-        assert_eq!(pool.choose(range).unwrap(), address("10.0.0.254"));
-        let error = pool.choose(range).unwrap_err();
+        assert_eq!(pool.choose(range, 0, 0).unwrap(), address("10.0.0.254"));
+        let error = pool.choose(range, 0, 0).unwrap_err();
         assert!(
             error.to_string().contains("all 1 addresses of the range 10.0.0.254/31 in 10.0.0.0/24"),
             "{error}"
         );
-        assert_eq!(pool.choose(Some("10.0.0.255/32".parse().unwrap())).unwrap_err().usable, 0);
-        let rest = (0..253).map(|_| pool.choose(None).unwrap()).collect::<BTreeSet<_>>();
+        assert_eq!(
+            pool.choose(Some("10.0.0.255/32".parse().unwrap()), 0, 0).unwrap_err().usable,
+            0
+        );
+        let rest = (0..253).map(|_| pool.choose(None, 0, 0).unwrap()).collect::<BTreeSet<_>>();
         assert_eq!(rest.len(), 253);
-        let error = pool.choose(None).unwrap_err();
+        let error = pool.choose(None, 0, 0).unwrap_err();
         assert_eq!((error.usable, error.range), (254, None));
         assert!(error.to_string().contains("all 254 addresses of 10.0.0.0/24"), "{error}");
     }
@@ -204,20 +301,70 @@ mod tests {
     #[test]
     fn a_claim_lasts_until_the_store_has_told_its_outcome() {
         let mut pool = picture("10.0.0.0/31");
-        let first = pool.choose(None).unwrap();
+        let first = pool.choose(None, 0, 0).unwrap();
         pool.settle(first, 7);
         pool.told_up_to(6);
-        assert_eq!(pool.choose(None).unwrap(), address("10.0.0.1"));
-        assert!(pool.choose(None).is_err());
-        pool.tell(first, true);
+        assert_eq!(pool.choose(None, 0, 0).unwrap(), address("10.0.0.1"));
+        assert!(pool.choose(None, 0, 0).is_err());
+        pool.hold(first);
         pool.told_up_to(7);
-        assert!(pool.choose(None).is_err(), "now it is held");
-        pool.tell(first, false);
-        assert_eq!(pool.choose(None).unwrap(), first);
+        assert!(pool.choose(None, 0, 0).is_err(), "now it is held");
+        pool.release(first, None);
+        assert_eq!(pool.choose(None, 0, 0).unwrap(), first);
         // An unanswered claim outlasts every revision.
         pool.told_up_to(u64::MAX);
-        assert!(pool.choose(None).is_err());
+        assert!(pool.choose(None, 0, 0).is_err());
         assert!(pool.is_claiming());
+    }
+
+    #[test]
+    fn what_was_released_rests_unless_nothing_else_is_free() {
+        let mut pool = picture("10.0.0.0/29");
+        let all: Vec<IpAddr> = (0..6).map(|_| pool.choose(None, 0, 0).unwrap()).collect();
+        for address in &all {
+            pool.settle(*address, 1);
+            pool.hold(*address);
+        }
+        pool.told_up_to(1);
+        pool.release(all[0], Some(10));
+        pool.release(all[3], Some(12));
+        pool.release(all[1], Some(13));
+        assert_eq!((pool.held(), pool.resting()), (3, 3));
+        assert_eq!(pool.first_free().unwrap(), all[0], "a gateway may have it at once");
+        // Two have rested enough; the third is taken last.
+        let next: Vec<IpAddr> = (0..3).map(|_| pool.choose(None, 0, 12).unwrap()).collect();
+        assert_eq!(next, [all[0], all[3], all[1]]);
+        assert!(pool.choose(None, 0, 12).is_err());
+        // Of those that rest, the one that has rested longest.
+        let mut pool = picture("10.0.0.0/30");
+        let pair: Vec<IpAddr> = (0..2).map(|_| pool.choose(None, 0, 0).unwrap()).collect();
+        pair.iter().for_each(|address| pool.unclaim(*address));
+        pair.iter().for_each(|address| pool.hold(*address));
+        pool.release(pair[1], Some(100));
+        pool.release(pair[0], Some(100));
+        // Held again, and released once more: its first rest is over.
+        pool.hold(pair[1]);
+        pool.release(pair[1], Some(101));
+        assert_eq!(pool.choose(None, 0, 0).unwrap(), pair[0]);
+        assert_eq!(pool.choose(None, 0, 0).unwrap(), pair[1]);
+        // Read anew, what rests still does.
+        let mut fresh = picture("10.0.0.0/30");
+        fresh.hold(pair[0]);
+        pool.replace_held(fresh);
+        assert_eq!((pool.held(), pool.resting()), (1, 1));
+    }
+
+    #[test]
+    fn hosts_begin_at_different_places_and_still_have_all() {
+        let mut pool = picture("10.0.0.0/24");
+        let first = pool.choose(None, 1000, 0).unwrap();
+        assert_eq!(first, address("10.0.0.239"), "1000 modulo 254 addresses further");
+        pool.jump(None, 253);
+        let mut all = BTreeSet::from([first]);
+        assert_eq!(pool.choose(None, 7, 0).unwrap(), address("10.0.0.254"));
+        all.extend((1..253).map(|_| pool.choose(None, 7, 0).unwrap()));
+        assert_eq!(all.len(), 253);
+        assert!(pool.choose(None, 7, 0).is_err());
     }
 
     #[test]
@@ -225,8 +372,8 @@ mod tests {
         for text in ["fd00::/64", "fd00::/16", "10.0.0.0/8"] {
             let mut pool = picture(text);
             for _ in 0..100_000 {
-                let chosen = pool.choose(None).unwrap();
-                pool.tell(chosen, true);
+                let chosen = pool.choose(None, 0, 0).unwrap();
+                pool.hold(chosen);
                 pool.unclaim(chosen);
             }
             assert_eq!(pool.held(), 100_000);
@@ -236,7 +383,7 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Choose(bool),
-        Tell(u32, bool),
+        Tell(u32, bool, bool),
         Settle(usize),
         Unclaim(usize),
     }
@@ -244,7 +391,8 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             5 => any::<bool>().prop_map(Step::Choose),
-            2 => (0..70u32, any::<bool>()).prop_map(|(at, held)| Step::Tell(at, held)),
+            2 => (0..70u32, any::<bool>(), any::<bool>())
+                .prop_map(|(at, held, rests)| Step::Tell(at, held, rests)),
             2 => any::<usize>().prop_map(Step::Settle),
             2 => any::<usize>().prop_map(Step::Unclaim),
         ]
@@ -267,7 +415,7 @@ mod tests {
                         let from = if ranged { 32 } else { 1 };
                         let free = (from..63).map(address)
                             .any(|address| !held.contains(&address) && !claimed.contains(&address));
-                        match pool.choose(ranged.then_some(range)) {
+                        match pool.choose(ranged.then_some(range), 0, revision) {
                             Ok(chosen) => {
                                 prop_assert!(chosen >= address(from) && chosen < address(63));
                                 prop_assert!(!held.contains(&chosen));
@@ -276,8 +424,12 @@ mod tests {
                             Err(_) => prop_assert!(!free),
                         }
                     }
-                    Step::Tell(at, is_held) => {
-                        pool.tell(address(at), is_held);
+                    Step::Tell(at, is_held, rests) => {
+                        if is_held {
+                            pool.hold(address(at));
+                        } else {
+                            pool.release(address(at), rests.then_some(revision + 20));
+                        }
                         if is_held && at < 64 {
                             held.insert(address(at));
                         } else {

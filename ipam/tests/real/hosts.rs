@@ -138,7 +138,7 @@ async fn a_host_that_missed_changes_reads_them_anew() {
     let pool = one.pool("10.0.0.0/24").await.unwrap();
     one.address(&pool, None).await.unwrap();
     // More changes in one go than the store keeps for those who watch.
-    for at in 0..600 {
+    for at in 0..800 {
         store.fill(at).await;
     }
     let free = two.pool("10.0.0.0/24").await.unwrap();

@@ -5,8 +5,10 @@
 mod captured;
 mod drain;
 mod driver;
+mod etcd;
 mod faults;
 mod hosts;
 mod killed;
 mod model;
+mod operators;
 mod support;

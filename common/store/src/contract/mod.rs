@@ -10,7 +10,8 @@ mod watches;
 
 pub use reads::{a_scan_shows_one_moment_page_by_page, gets_and_scans_see_what_was_answered};
 pub use txns::{
-    all_or_nothing, compares_guard_a_transaction, deletes_make_a_key_new,
+    a_transaction_can_require_that_a_range_is_empty, all_or_nothing, compares_guard_a_transaction,
+    concurrent_changes_of_one_key_are_all_counted, deletes_make_a_key_new,
     one_of_many_creates_a_key, the_limits_hold,
 };
 pub use watches::{a_watch_goes_on_where_a_scan_ended, a_watch_makes_progress};

@@ -55,6 +55,75 @@ pub async fn compares_guard_a_transaction<S: Store>(store: &S, space: &Space) {
     assert_eq!(entry.value, value(2));
 }
 
+/// A whole range can be required to be empty, and only that range counts.
+pub async fn a_transaction_can_require_that_a_range_is_empty<S: Store>(store: &S, space: &Space) {
+    let (guard, inside, beside) = (space.key("r/"), space.key("r/x"), space.key("r0"));
+    write(store, vec![put(beside.clone(), 1), put(space.key("r"), 1)]).await;
+    let none = || vec![Compare::NoneUnder(guard.clone())];
+    let first = run(store, none(), vec![put(inside.clone(), 1)]).await;
+    assert!(matches!(first, Outcome::Committed { .. }), "{first:?}");
+    match run(store, none(), vec![Op::Delete(beside.clone())]).await {
+        Outcome::Failed { found, .. } => {
+            let found: Vec<_> = found.into_iter().flatten().map(|entry| entry.key).collect();
+            assert_eq!(found, std::slice::from_ref(&inside));
+        }
+        done @ Outcome::Committed { .. } => panic!("{inside} is there: {done:?}"),
+    }
+    assert!(get(store, beside).await.is_some(), "a failed transaction wrote");
+    write(store, vec![Op::Delete(inside)]).await;
+    let again = run(store, none(), vec![]).await;
+    assert!(matches!(again, Outcome::Committed { .. }), "{again:?}");
+}
+
+/// Transactions that are asked for at once and touch the same keys are done one after the other:
+/// each of many that add one to a number is counted.
+pub async fn concurrent_changes_of_one_key_are_all_counted<S: Store>(
+    store: &Arc<S>,
+    space: &Space,
+) {
+    const CLIENTS: usize = 8;
+    const EACH: usize = 10;
+    let (number, log) = (space.key("number"), space.key("log/"));
+    write(&**store, vec![put(number.clone(), 0)]).await;
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (store, number, space) = (Arc::clone(store), number.clone(), space.clone());
+            tokio::spawn(async move {
+                for at in 0..EACH {
+                    loop {
+                        let entry = get(&*store, number.clone()).await.expect("it is there");
+                        let count: usize = entry.value.to_string().parse().expect("a number");
+                        let ops = vec![
+                            put(number.clone(), count + 1),
+                            put(space.key(format!("log/{client}-{at}")), count + 1),
+                        ];
+                        let unchanged = Compare::Unchanged(number.clone(), entry.mod_revision);
+                        let txn = Txn::new(vec![unchanged], ops).expect("a small transaction");
+                        match store.txn(txn).await.expect("the store answers") {
+                            Outcome::Committed { .. } => break,
+                            Outcome::Failed { found, .. } => assert!(found[0].is_some()),
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.expect("the client ends");
+    }
+    let count = get(&**store, number).await.expect("it is there").value;
+    assert_eq!(count, value(CLIENTS * EACH));
+    let prefix = crate::Prefix::new(log.as_bytes()).expect("a short prefix");
+    let mut seen: Vec<usize> = pages(&**store, prefix, 100)
+        .await
+        .iter()
+        .flat_map(|page| &page.entries)
+        .map(|entry| entry.value.to_string().parse().expect("a number"))
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=CLIENTS * EACH).collect::<Vec<_>>(), "a number was given twice");
+}
+
 /// All operations of a transaction are done at one revision, or none is.
 pub async fn all_or_nothing<S: Store>(store: &S, space: &Space) {
     let keys: Vec<Key> = (0..MAX_TXN_OPS).map(|at| space.key(at)).collect();

@@ -240,3 +240,18 @@ pub(super) fn entry(
         None => Ok(None),
     }
 }
+
+/// The first entry of an open table whose key begins with `prefix`.
+pub(super) fn first_under(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    prefix: &Key,
+) -> Result<Option<Entry>, redb::Error> {
+    match table.range::<&[u8]>(prefix.as_bytes()..)?.next() {
+        Some(row) => {
+            let (key, row) = row?;
+            let ours = key.value().starts_with(prefix.as_bytes());
+            ours.then(|| decode(key.value(), row.value())).transpose()
+        }
+        None => Ok(None),
+    }
+}

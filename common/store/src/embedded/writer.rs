@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::disk::{self, Opener};
 use super::{Down, Shared};
-use crate::{Entry, Event, Op, Outcome, Revision, StoreError, Txn};
+use crate::{Compare, Entry, Event, Op, Outcome, Revision, StoreError, Txn};
 
 /// How many transactions share a commit at most: enough for any number of containers that start
 /// at once, few enough that the first of them does not wait for long.
@@ -226,7 +226,10 @@ fn apply_txn(
     let mut found = Vec::with_capacity(txn.compares().len());
     let mut holds = true;
     for compare in txn.compares() {
-        let entry = disk::entry(entries, compare.key())?;
+        let entry = match compare {
+            Compare::NoneUnder(prefix) => disk::first_under(entries, prefix)?,
+            other => disk::entry(entries, other.key())?,
+        };
         holds &= compare.holds(entry.as_ref());
         found.push(entry);
     }

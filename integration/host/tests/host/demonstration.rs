@@ -35,6 +35,7 @@ async fn the_demonstration_runs_and_a_second_time_changes_nothing() {
     nothing_left(&suite, Duration::from_secs(20)).await.unwrap();
     let volumes = suite.docker(&["volume", "ls", "--quiet"]).await.unwrap();
     assert_eq!(volumes, "data1", "the user's data went without being asked for");
+    assert_eq!(suite.docker(&["image", "ls", "--quiet"]).await.unwrap(), "");
     demo.remove(true).await.unwrap();
     assert_eq!(suite.docker(&["volume", "ls", "--quiet"]).await.unwrap(), "");
 }

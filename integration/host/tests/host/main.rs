@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod demonstration;
+mod garbage;
 mod restarts;
 mod support;
 mod volumes;

@@ -82,7 +82,7 @@ impl Flaky {
         keys
     }
 
-    /// As many changes as a transaction holds, of no interest to anyone.
+    /// Many changes, of no interest to anyone.
     pub(crate) async fn fill(&self, round: u32) {
         let put = |at: u32| {
             Op::Put(
@@ -90,7 +90,7 @@ impl Flaky {
                 Value::new(round.to_string()).unwrap(),
             )
         };
-        self.store.txn(Txn::new(vec![], (0..128).map(put).collect()).unwrap()).await.unwrap();
+        self.store.txn(Txn::new(vec![], (0..100).map(put).collect()).unwrap()).await.unwrap();
     }
 
     pub(crate) async fn put(&self, key: &str, value: &str) {

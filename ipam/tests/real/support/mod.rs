@@ -1,10 +1,12 @@
 //! What the tests of this crate share: a driver on an embedded store in a folder of its own.
 
+pub(crate) mod docker;
 pub(crate) mod flaky;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dockline_ipam::IpamError;
 use dockline_ipam::driver::Driver;
@@ -17,13 +19,15 @@ use dockline_plugin_specs::ipam::{
 };
 use dockline_store::Store;
 use dockline_store::embedded::Embedded;
+use dockline_store::etcd::{Etcd, EtcdOptions};
 
 pub(crate) const SPACE: &str = "dockline";
 
 pub(crate) fn settings(host: &str) -> Settings {
     let default = |base: &str, size| DefaultPool::new(base.parse().unwrap(), size).unwrap();
     let defaults = vec![default("10.209.0.0/22", 24), default("fd64:6f63:6b6c::/62", 64)];
-    Settings { host: host.parse().unwrap(), defaults }
+    let host = host.parse().unwrap();
+    Settings { host, defaults, spread: false, rest: Duration::ZERO }
 }
 
 /// A driver on a store, with short names for what Docker asks.
@@ -40,6 +44,20 @@ pub(crate) fn embedded_as(host: &str, folder: PathBuf) -> Host {
     let opening =
         Opening::start(settings(host), "test".into(), move || open_embedded(file.clone()));
     Host(Driver::new(Arc::new(opening)))
+}
+
+/// A driver of a host of this name on a cluster that other hosts use too.
+pub(crate) fn on_etcd(host: &str, cluster: &dockline_testkit::Etcd) -> Host<Etcd> {
+    let options = EtcdOptions {
+        endpoints: cluster.endpoints(),
+        namespace: "dockline".parse().unwrap(),
+        writer: host.to_owned(),
+        tls: None,
+        user: None,
+    };
+    let settings = Settings { spread: true, ..settings(host) };
+    let open = move || Etcd::open(options.clone());
+    Host(Driver::new(Arc::new(Opening::start(settings, "etcd".into(), open))))
 }
 
 /// The text that Docker would show.
