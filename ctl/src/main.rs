@@ -7,6 +7,7 @@ mod ip;
 mod net;
 mod status;
 mod table;
+mod volume;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,6 +65,9 @@ enum Verb {
     /// See ports, and change the bandwidth of one in use.
     #[command(subcommand)]
     Port(net::PortVerb),
+    /// See and steer volumes.
+    #[command(subcommand)]
+    Volume(volume::Verb),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -79,6 +83,7 @@ async fn main() -> ExitCode {
             }
             Verb::Net(verb) => net::net(&config, arguments.output, verb).await,
             Verb::Port(verb) => net::port(&config, arguments.output, verb).await,
+            Verb::Volume(verb) => volume::carry_out(&config, verb, arguments.output).await,
         },
         Err(error) => Err(error.into()),
     };

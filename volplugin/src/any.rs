@@ -44,6 +44,10 @@ impl Backend for AnyBackend {
         either!(self, backend => backend.create(record).await)
     }
 
+    async fn grow(&self, record: &VolumeRecord, size: ByteSize) -> Result<ByteSize, BackendError> {
+        either!(self, backend => backend.grow(record, size).await)
+    }
+
     async fn attach(&self, record: &VolumeRecord) -> Result<Disk, BackendError> {
         either!(self, backend => backend.attach(record).await)
     }

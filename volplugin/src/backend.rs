@@ -147,6 +147,14 @@ pub(crate) enum Kept {
 }
 
 impl Disk {
+    /// Its size in bytes.
+    pub fn size(&self) -> io::Result<u64> {
+        match &self.device {
+            Kept::Loop(device) => device.size(),
+            Kept::Block(device) => device.size(),
+        }
+    }
+
     /// Whether it is mounted anywhere, or another program has it for itself.
     pub fn is_claimed(&self) -> io::Result<bool> {
         match &self.device {
@@ -182,6 +190,14 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         record: &VolumeRecord,
     ) -> impl Future<Output = Result<VolumeRecord, BackendError>> + Send;
+
+    /// Makes a volume's disk larger, in use or not, and returns the size that it has then; the
+    /// file system on it is the caller's. Asked for what is so already, it changes nothing.
+    fn grow(
+        &self,
+        record: &VolumeRecord,
+        size: ByteSize,
+    ) -> impl Future<Output = Result<ByteSize, BackendError>> + Send;
 
     /// Sizes are rounded up to a multiple of this.
     fn step(&self) -> ByteSize;

@@ -22,24 +22,26 @@ type Plugin = VolumePlugin<Driver<AnyBackend>>;
 
 fn main() -> ExitCode {
     let about = About { name: "dockline-vol", short: "vol", version: env!("CARGO_PKG_VERSION") };
-    dockline_daemon::run(about, defaults, build)
+    dockline_daemon::run(about, checked, build)
 }
 
-fn defaults(config: &Config) -> anyhow::Result<Defaults> {
+/// What is checked of the configuration before anything is done.
+fn checked(config: &Config) -> anyhow::Result<(Defaults, Groups)> {
     let fs = config.vol.default_fs.parse().map_err(|()| {
         let allowed = FsKind::ALL.map(FsKind::name).join(" or ");
         anyhow::anyhow!("vol.default_fs = {:?}: {allowed} is expected", config.vol.default_fs)
     })?;
-    Ok(Defaults { size: config.vol.default_size, fs })
+    let groups = Groups::new(&config.vol.groups).context("vol.groups is wrong")?;
+    Ok((Defaults { size: config.vol.default_size, fs }, groups))
 }
 
 async fn build(
     context: Context,
-    defaults: Defaults,
+    (defaults, groups): (Defaults, Groups),
 ) -> anyhow::Result<(Plugin, VolAdmin<AnyBackend>)> {
     let config = &context.config;
     let root = config.vol.root.clone().unwrap_or_else(|| config.state_dir.join("volumes"));
-    let backend = backend(config, &root).await?;
+    let backend = backend(config, groups, &root).await?;
     let host = Host::open(&root)?;
     let uses = Uses::open(&config.run_dir.join("vol-mounts.json")).await?;
     let driver = Driver::start(backend, host, uses, defaults)
@@ -49,7 +51,7 @@ async fn build(
 }
 
 /// The backend that the configuration names.
-async fn backend(config: &Config, root: &Path) -> anyhow::Result<AnyBackend> {
+async fn backend(config: &Config, groups: Groups, root: &Path) -> anyhow::Result<AnyBackend> {
     let vol = &config.vol;
     if vol.groups.is_empty() {
         return Ok(AnyBackend::Files(LoopFiles::open(root, Mkfs::default()).await?));
@@ -58,7 +60,6 @@ async fn backend(config: &Config, root: &Path) -> anyhow::Result<AnyBackend> {
         LvmWay::Library => Way::Library(beside("dockline-lvm")?),
         LvmWay::Program => Way::Program("lvm".into()),
     };
-    let groups = Groups::new(&vol.groups).context("vol.groups is wrong")?;
     let (lvm, mkfs, wipe) = (Lvm::new(&way, None), Mkfs::default(), vol.wipe.into());
     Ok(AnyBackend::Logical(LogicalDisks::open(lvm, groups, mkfs, wipe, root).await?))
 }

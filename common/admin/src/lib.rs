@@ -8,6 +8,7 @@ mod client;
 pub mod ipam;
 pub mod net;
 mod verb;
+pub mod vol;
 
 use std::collections::BTreeMap;
 

@@ -15,6 +15,7 @@ mod name;
 mod options;
 mod owner;
 mod record;
+mod resize;
 mod tags;
 
 pub use fs::FsKind;
@@ -24,4 +25,5 @@ pub use name::{VolumeName, VolumeNameError};
 pub use options::{Defaults, Difference, OptionError, VolumeOptions, VolumeSettings, option_help};
 pub use owner::{DirMode, ModeError, RootOwner};
 pub use record::{RecordError, Timestamp, VolumeId, VolumeRecord};
+pub use resize::SizeError;
 pub use tags::{Stage, Tagged};

@@ -248,7 +248,7 @@ impl VolumeOptions {
 }
 
 /// The next whole number of MiB, unless no file can be that long.
-fn round_up(size: ByteSize) -> Option<ByteSize> {
+pub(crate) fn round_up(size: ByteSize) -> Option<ByteSize> {
     let rounded = size.bytes().checked_next_multiple_of(STEP)?;
     (rounded <= LARGEST).then(|| ByteSize::from_bytes(rounded))
 }

@@ -3,6 +3,7 @@
 //! * [`table`], [`mounted_at`]: what is mounted where, from `mountinfo`.
 //! * [`holders`]: who has a device mounted, in all mount namespaces.
 //! * [`mount_disk`], [`unmount`], [`usage`]: mount a disk, unmount it, how full it is.
+//! * [`grow_fs`]: a mounted file system grows to its disk's size.
 //! * [`BlockDevice`]: whether somebody has a device, and taking its content away.
 //! * [`LoopDevice`]: a file as a disk, which goes with its last user.
 //!
@@ -12,6 +13,7 @@
 
 mod block;
 mod device;
+mod grow;
 mod holders;
 mod loopdev;
 mod mount;
@@ -19,6 +21,7 @@ mod mountinfo;
 
 pub use block::{BlockDevice, Wipe, dm_uuid};
 pub use device::DeviceNumber;
+pub use grow::{GrowError, grow_fs};
 pub use holders::{Holder, HoldersError, holders, users_below};
 pub use loopdev::{LoopDevice, LoopError};
 pub use mount::{MountError, Usage, mount_disk, unmount, usage};

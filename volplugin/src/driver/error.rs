@@ -1,7 +1,10 @@
 //! Why a call of Docker's is refused.
 
 use dockline_mounts::Holder;
-use dockline_vol_core::{Difference, MountIdError, OptionError, VolumeName, VolumeNameError};
+use dockline_types::ByteSize;
+use dockline_vol_core::{
+    Difference, MountIdError, OptionError, SizeError, VolumeName, VolumeNameError,
+};
 
 use crate::backend::BackendError;
 use crate::host::HostError;
@@ -75,6 +78,23 @@ pub enum DriverError {
     Host {
         /// The name.
         name: VolumeName,
+        /// Why.
+        #[source]
+        source: HostError,
+    },
+    /// A size that cannot be had.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    /// Its disk has grown, its file system not yet.
+    #[error(
+        "the disk of volume {name} has {size} now, and its file system is smaller still: ask again, \
+         or it grows when it is next mounted"
+    )]
+    HalfGrown {
+        /// The name.
+        name: VolumeName,
+        /// The size.
+        size: ByteSize,
         /// Why.
         #[source]
         source: HostError,

@@ -6,6 +6,7 @@
 
 mod calls;
 mod error;
+mod operate;
 mod reconcile;
 
 use std::collections::BTreeMap;

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dockline_lvm::{Command, Lvm, LvmError, Picture};
+use dockline_lvm::{Command, Logical, Lvm, LvmError, Picture};
 use dockline_types::ByteSize;
 use dockline_vol_core::{Layout, Stage, Tagged, VolumeId, VolumeName, VolumeRecord};
 use tokio::time::MissedTickBehavior;
@@ -287,6 +287,19 @@ impl Backend for LogicalDisks {
             });
         }
         made
+    }
+
+    async fn grow(&self, record: &VolumeRecord, size: ByteSize) -> Result<ByteSize, BackendError> {
+        let place = self.place(record)?;
+        // Said to be larger already, LVM fails; so what it has counts, not what it says.
+        let extend = Command::new("lvextend").args(["-L", &format!("{}b", size.bytes())]);
+        let extended = self.run(extend.arg(place.path())).await;
+        let picture = self.look(if extended.is_ok() { PATIENCE } else { PROBE }).await?;
+        let is = |logical: &&Logical| logical.path() == place.path() && logical.size >= size;
+        match picture.logicals.iter().find(is) {
+            Some(logical) => Ok(logical.size),
+            None => Err(extended.err().unwrap_or(BackendError::Taken { at: place.path().into() })),
+        }
     }
 
     async fn attach(&self, record: &VolumeRecord) -> Result<Disk, BackendError> {

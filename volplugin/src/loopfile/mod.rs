@@ -47,6 +47,8 @@ enum Step {
     Written,
     /// It has its name.
     Named,
+    /// The image of a volume that grows is longer, its record does not know.
+    Enlarged,
     /// The removed volume has lost its name.
     Trashed,
     /// The image of a removed volume is deleted, its record not.
@@ -134,6 +136,20 @@ impl Backend for LoopFiles {
 
     fn step(&self) -> ByteSize {
         ByteSize::from_mib(1)
+    }
+
+    async fn grow(&self, record: &VolumeRecord, size: ByteSize) -> Result<ByteSize, BackendError> {
+        let grown = VolumeRecord { size, ..record.clone() };
+        self.check_room(&grown).await?;
+        let image = self.files.image(&record.name);
+        self.with_files(move |files| files.grow(&grown)).await?;
+        blocking(move || {
+            let device = LoopDevice::find(&image).map_err(BackendError::Device)?;
+            let refreshed = device.map_or(Ok(()), |device| device.refresh_size());
+            refreshed.map_err(BackendError::storage("enlarge the device of", &image))
+        })
+        .await?;
+        Ok(size)
     }
 
     async fn attach(&self, record: &VolumeRecord) -> Result<Disk, BackendError> {

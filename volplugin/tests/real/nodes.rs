@@ -117,7 +117,8 @@ async fn volumes_of_each_kind_live_on_debian13() {
     live_and_survive("volumes on LVM of Debian 13", Userland::Debian13).await;
 }
 
-const KINDS: [(&str, &str, &str); 4] = [
+const KINDS: [(&str, &str, &str); 5] = [
+    ("thin-btrfs", "btrfs", "thin"),
     ("thin-xfs", "xfs", "thin"),
     ("thin.ext4", "ext4", "thin"),
     ("thick_xfs", "xfs", "thick"),
@@ -145,7 +146,7 @@ async fn live_and_survive(title: &str, userland: Userland) {
     // Thin where a pool is, unless told otherwise.
     host.create("plain", json!({ "size": "300M", "class": "ssd" })).await.unwrap();
     let layouts = host.node.sh("lvs --noheadings -o layout vg -S lv_name=~dv_").await.unwrap();
-    assert_eq!(layouts.matches("thin,sparse").count(), 3, "{layouts}");
+    assert_eq!(layouts.matches("thin,sparse").count(), 4, "{layouts}");
     for (opts, words) in [
         (json!({ "class": "hdd" }), "no volume group for class hdd"),
         (json!({ "size": "900G", "layout": "thick" }), "insufficient free space"),
@@ -291,5 +292,41 @@ async fn with_lvm_hanging_what_needs_no_lvm_is_answered() {
         .unwrap();
     host.create("data2", json!({ "size": "16M", "fs": "ext4" })).await.unwrap();
     host.settled(2).await;
+    host.lab.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn volumes_grow_while_they_are_written_to() {
+    let host = Host::boot("growth", Userland::Debian12).await.unwrap();
+    for (name, fs, layout) in [("a", "xfs", "thin"), ("b", "ext4", "thick"), ("c", "btrfs", "thin")]
+    {
+        host.create(name, json!({ "size": "300M", "fs": fs, "layout": layout })).await.unwrap();
+        let at = host.mount(name).await;
+        let write = format!(
+            "while test ! -e /run/stop-{name}; do head -c 65536 /dev/zero >>{at}/file; sync {at}/file; done"
+        );
+        host.node.start(&format!("writer-{name}"), Cmd::sh(write)).await.unwrap();
+        let resize = format!("/lab/bin/dockline volume resize {name} 500M -o json");
+        let started = Instant::now();
+        let resized = host.node.sh(resize).await.unwrap();
+        println!("{fs}, {layout}: 300 to 500 MiB in {:?}", started.elapsed());
+        assert!(resized.contains("\"500MiB\""), "{resized}");
+        let room = host.node.sh(format!("df -BM --output=size {at} | tail -n1")).await.unwrap();
+        let room: u32 = room.trim().trim_end_matches('M').parse().unwrap();
+        assert!(room > 400, "{fs}: {room} MiB");
+
+        // LVM has done its part, and the daemon dies before it does the rest.
+        host.node.kill_program("dockline-vol").await.unwrap();
+        host.node.sh(format!("lvextend -q -L 700M vg/$(lvs --noheadings -o name @dockline.name={name} | tr -d ' ')")).await.unwrap();
+        host.start().await.unwrap();
+        let room = host.node.sh(format!("df -BM --output=size {at} | tail -n1")).await.unwrap();
+        let room: u32 = room.trim().trim_end_matches('M').parse().unwrap();
+        assert!(room > 600, "{fs}: {room} MiB");
+        host.node.sh(format!("touch /run/stop-{name}; test -s {at}/file")).await.unwrap();
+        host.unmount(name).await;
+    }
+    let refused = host.node.output("/lab/bin/dockline volume resize a 300M").await.unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("xfs cannot shrink"), "{refused:?}");
+    println!("{}", host.node.sh("/lab/bin/dockline volume ls").await.unwrap());
     host.lab.down().await.unwrap();
 }
