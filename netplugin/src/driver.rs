@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dockline_net_core::endpoint::publishes;
 use dockline_net_core::options::Mtu;
 use dockline_net_core::{Endpoint, Network};
 use dockline_plugin_specs::network::{
@@ -54,6 +55,9 @@ impl NetworkDriver for Driver {
     async fn create_endpoint(&self, request: CreateEndpoint) -> Result<CreatedEndpoint, Failure> {
         let network = self.networks.get(&request.network_id).await?;
         let endpoint = Endpoint::from_request(&request, &network)?;
+        if publishes(&request) {
+            tracing::warn!("published ports passed over, as the network says");
+        }
         self.switch.plug(&endpoint, &network).await?;
         Ok(CreatedEndpoint { interface: Some(endpoint.answer(&request.interface)) })
     }

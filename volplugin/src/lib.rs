@@ -1,11 +1,12 @@
 //! `dockline-vol`: a real disk for every volume.
 //!
 //! * [`driver`]: the calls of Docker's volume protocol, over any backend.
-//! * [`backend`]: what a backend does; [`loopfile`] is the one that keeps disks in files.
+//! * [`backend`]: what a backend does; [`loopfile`] keeps disks in files, [`logical`] has LVM's
+//!   volumes, [`any`] is either.
 //! * [`mkfs`]: file systems on new disks, and only there.
 //! * [`host`]: the host's own mounts of volumes, which containers' mounts are made from.
 //! * [`uses`]: which uses Docker has begun and not ended, kept over restarts of this process.
-//! * [`keyed`]: one change of a volume at a time; [`durable`]: files that survive a power cut.
+//! * [`durable`]: files that survive a power cut.
 //!
 //! The truth about a volume lies beside its disk, the truth about mounts in the kernel. What is
 //! kept in memory answers questions, and decides nothing that could lose data.
@@ -13,11 +14,12 @@
 //! The daemon must run in the mount namespace that dockerd sees (no `PrivateTmp=`, `PrivateMounts=`
 //! or `ProtectSystem=` in its unit): dockerd binds containers' mounts from the mounts made here.
 
+pub mod any;
 pub mod backend;
 pub mod driver;
 pub mod durable;
 pub mod host;
-pub mod keyed;
+pub mod logical;
 pub mod loopfile;
 pub mod mkfs;
 pub mod status;

@@ -1,10 +1,12 @@
 //! What the daemon tells its operators.
 
-use dockline_admin::{Health, Part, Status};
+use dockline_admin::vol::{ListVolumes, ResizeVolume, VolumeUsers};
+use dockline_admin::{Health, Part, Status, Verb};
+use dockline_daemon::admin::{AdminError, carry_out};
 use dockline_daemon::{Admin, Context};
 
 use crate::backend::{Backend, Capacity};
-use crate::driver::{Counts, Driver};
+use crate::driver::{Counts, Driver, DriverError};
 
 /// The operators' side of the daemon.
 #[derive(Debug)]
@@ -48,5 +50,27 @@ impl<B: Backend> Admin for VolAdmin<B> {
         let Counts { volumes, mounted, damaged } = self.driver.counts();
         let parts = vec![self.backend(damaged).await];
         self.context.status(parts, [("volumes", volumes), ("mounted", mounted)])
+    }
+
+    async fn call(&self, verb: &str, body: &[u8]) -> Result<Vec<u8>, AdminError> {
+        let driver = &self.driver;
+        match verb {
+            ListVolumes::NAME => {
+                carry_out(body, async |ListVolumes {}| {
+                    Ok::<_, DriverError>(driver.measured_volumes().await)
+                })
+                .await
+            }
+            ResizeVolume::NAME => {
+                carry_out(body, async |ResizeVolume { name, size }| {
+                    driver.resize(&name, size).await
+                })
+                .await
+            }
+            VolumeUsers::NAME => {
+                carry_out(body, async |VolumeUsers { name }| driver.users(&name).await).await
+            }
+            other => Err(AdminError::Unknown(other.to_owned())),
+        }
     }
 }

@@ -6,7 +6,9 @@
 
 mod client;
 pub mod ipam;
+pub mod net;
 mod verb;
+pub mod vol;
 
 use std::collections::BTreeMap;
 

@@ -173,6 +173,46 @@ pub struct Vol {
     pub default_size: ByteSize,
     /// The file system of a volume made without `-o fs=`.
     pub default_fs: String,
+    /// The LVM volume groups that volumes are made in; in files if there are none.
+    pub groups: Vec<VolumeGroup>,
+    /// How LVM is run.
+    pub lvm: LvmWay,
+    /// What becomes of a removed thick volume's content.
+    pub wipe: WipeWay,
+}
+
+/// A volume group that volumes are made in.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeGroup {
+    /// Its name.
+    pub name: String,
+    /// What `-o class=` chooses it by.
+    pub class: Option<String>,
+    /// Its thin pool; the only one that it has unless told.
+    pub pool: Option<String>,
+}
+
+/// How LVM is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LvmWay {
+    /// By `dockline-lvm`, a process that has liblvm2cmd.
+    Library,
+    /// By the program `lvm`, a process for each command.
+    Program,
+}
+
+/// What becomes of a removed thick volume's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WipeWay {
+    /// The disk is told that it is not needed.
+    Discard,
+    /// It is overwritten with zeros.
+    Zero,
+    /// It is left there.
+    None,
 }
 
 impl Default for Config {
@@ -245,7 +285,14 @@ impl Default for Net {
 
 impl Default for Vol {
     fn default() -> Self {
-        Self { root: None, default_size: ByteSize::from_mib(10 << 10), default_fs: "xfs".into() }
+        Self {
+            root: None,
+            default_size: ByteSize::from_mib(10 << 10),
+            default_fs: "xfs".into(),
+            groups: Vec::new(),
+            lvm: LvmWay::Library,
+            wipe: WipeWay::Discard,
+        }
     }
 }
 

@@ -1,27 +1,24 @@
 //! An endpoint: one container's port on a network.
 //!
-//! What is known of it stands in the marks (`external_ids`) of its port in OVSDB and nowhere else,
+//! What is known of it stands in the [marks](crate::marks) of its port in OVSDB and nowhere else,
 //! so that it is there exactly as long as the port is.
-
-use std::collections::BTreeMap;
 
 use dockline_plugin_specs::network::{
     CreateEndpoint, EndpointInterface, InterfaceName, Joined, PORT_MAP,
 };
-use dockline_types::{EndpointId, IfName, IfNameError, MacAddr, NetworkId};
+use dockline_types::{EndpointId, IfNameError, MacAddr, NetworkId};
 use ipnet::IpNet;
 use serde_json::Value;
 
+use crate::endpoint_options::{EndpointOptionError, EndpointOptions};
+use crate::names::PortNames;
 use crate::network::Network;
 use crate::options::PublishedPorts;
+use crate::rate::Limits;
+use crate::vlans::Vlans;
 
 /// What Docker calls a container's interfaces, with a number after it.
 const IN_CONTAINER: &str = "eth";
-
-/// How much of an endpoint's id its devices' names hold: the prefix takes three of the kernel's
-/// fifteen bytes. Ids are random, so that among a thousand endpoints of one host two are alike
-/// with a chance of one in 10^8; that is then refused, not mixed up.
-const ID_SHOWN: usize = 12;
 
 /// Why an endpoint cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,58 +29,12 @@ pub enum EndpointError {
          their own addresses. Leave out -p, or make the network with -o published-ports=ignore"
     )]
     PublishedPorts,
-    /// An option of the endpoint that is not known.
-    #[error("unknown endpoint option {key}={value}: this driver has none")]
-    UnknownOption {
-        /// The option.
-        key: String,
-        /// What it was set to, as JSON.
-        value: String,
-    },
+    /// An option is wrong.
+    #[error(transparent)]
+    Option(#[from] EndpointOptionError),
     /// The id does not make a device name.
     #[error("the endpoint's id does not make a name for its interface")]
     Name(#[from] IfNameError),
-}
-
-/// Why a port's marks do not make an endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MarksError {
-    /// It is not a port of ours.
-    #[error("the port bears no mark of Dockline")]
-    NotOurs,
-    /// It is, and a mark is damaged.
-    #[error("the port's mark {key}={value:?} is missing or damaged")]
-    Damaged {
-        /// The mark.
-        key: &'static str,
-        /// What it says.
-        value: String,
-    },
-}
-
-/// The names of an endpoint's two devices: a pair of which one end is on the switch and the other
-/// in the container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortNames {
-    /// The end on the switch, which is also the port's name.
-    pub switch: IfName,
-    /// The end that goes into the container, as long as it is on the host.
-    pub container: IfName,
-}
-
-impl PortNames {
-    /// The names that follow from an endpoint's id.
-    pub fn of(endpoint: &EndpointId) -> Result<Self, IfNameError> {
-        let id = endpoint.as_str();
-        let id = &id[..id.len().min(ID_SHOWN)];
-        let named = |prefix| format!("{prefix}{id}").parse();
-        Ok(Self { switch: named("dl-")?, container: named("dc-")? })
-    }
-
-    /// The other end's name, if `switch` is the name of an end on the switch.
-    pub fn container_end_of(switch: &IfName) -> Option<IfName> {
-        format!("dc-{}", switch.as_str().strip_prefix("dl-")?).parse().ok()
-    }
 }
 
 /// One container's port on a network.
@@ -99,27 +50,23 @@ pub struct Endpoint {
     pub ipv4: Option<IpNet>,
     /// Its IPv6 address.
     pub ipv6: Option<IpNet>,
-}
-
-/// The marks of our ports; all begin alike, so that a person sees whose they are.
-mod mark {
-    pub(super) const NETWORK: &str = "dockline-network";
-    pub(super) const ENDPOINT: &str = "dockline-endpoint";
-    pub(super) const MAC: &str = "dockline-mac";
-    pub(super) const IPV4: &str = "dockline-ipv4";
-    pub(super) const IPV6: &str = "dockline-ipv6";
+    /// The VLANs that it gets tagged, besides its network's untagged.
+    pub trunk: Option<Vlans>,
+    /// What it may receive and send; the one thing that may change while it is there.
+    pub limits: Limits,
 }
 
 impl Endpoint {
-    /// The mark that every port of ours bears.
-    pub const MARK: &'static str = mark::ENDPOINT;
-
     /// The endpoint that a request asks for.
     pub fn from_request(
         request: &CreateEndpoint,
         network: &Network,
     ) -> Result<Self, EndpointError> {
-        check_options(request, network)?;
+        if network.published_ports == PublishedPorts::Refuse && publishes(request) {
+            return Err(EndpointError::PublishedPorts);
+        }
+        let options = EndpointOptions::parse(&request.options, network.vlan)?;
+        let limits = options.limits.over(network.limits).map_err(EndpointOptionError::from)?;
         let EndpointInterface { address, address_ipv6, mac_address } = request.interface;
         let endpoint = Self {
             id: request.endpoint_id.clone(),
@@ -127,9 +74,16 @@ impl Endpoint {
             mac: mac_address.unwrap_or_else(|| mac_for(&request.endpoint_id, address)),
             ipv4: address,
             ipv6: address_ipv6,
+            trunk: options.trunk,
+            limits,
         };
         endpoint.names()?;
         Ok(endpoint)
+    }
+
+    /// Whether the other is this endpoint, whatever its limits are by now.
+    pub fn is_same(&self, other: &Self) -> bool {
+        *other == Self { limits: other.limits, ..self.clone() }
     }
 
     /// The names of its devices.
@@ -162,71 +116,12 @@ impl Endpoint {
             disable_gateway_service: true,
         })
     }
-
-    /// The marks of its port.
-    pub fn marks(&self) -> BTreeMap<String, String> {
-        let mut marks = BTreeMap::new();
-        let mut mark = |key: &str, value: String| marks.insert(key.to_owned(), value);
-        mark(mark::NETWORK, self.network.to_string());
-        mark(mark::ENDPOINT, self.id.to_string());
-        mark(mark::MAC, self.mac.to_string());
-        if let Some(address) = self.ipv4 {
-            mark(mark::IPV4, address.to_string());
-        }
-        if let Some(address) = self.ipv6 {
-            mark(mark::IPV6, address.to_string());
-        }
-        marks
-    }
-
-    /// The endpoint that a port's marks tell of.
-    pub fn from_marks(marks: &BTreeMap<String, String>) -> Result<Self, MarksError> {
-        if !marks.contains_key(Self::MARK) {
-            return Err(MarksError::NotOurs);
-        }
-        Ok(Self {
-            id: needed(marks, mark::ENDPOINT)?,
-            network: needed(marks, mark::NETWORK)?,
-            mac: needed(marks, mark::MAC)?,
-            ipv4: optional(marks, mark::IPV4)?,
-            ipv6: optional(marks, mark::IPV6)?,
-        })
-    }
 }
 
-fn optional<T: std::str::FromStr>(
-    marks: &BTreeMap<String, String>,
-    key: &'static str,
-) -> Result<Option<T>, MarksError> {
-    let Some(value) = marks.get(key) else { return Ok(None) };
-    let damaged = |_| MarksError::Damaged { key, value: value.clone() };
-    value.parse().map(Some).map_err(damaged)
-}
-
-fn needed<T: std::str::FromStr>(
-    marks: &BTreeMap<String, String>,
-    key: &'static str,
-) -> Result<T, MarksError> {
-    optional(marks, key)?.ok_or(MarksError::Damaged { key, value: String::new() })
-}
-
-/// The options of an endpoint are the user's `--driver-opt`s, of which there are none yet, and the
-/// engine's own, which all begin alike.
-fn check_options(request: &CreateEndpoint, network: &Network) -> Result<(), EndpointError> {
-    let ours = request.options.iter().find(|(key, _)| !key.starts_with("com.docker.network."));
-    if let Some((key, value)) = ours {
-        let short = |text: &str| text.chars().take(64).collect();
-        return Err(EndpointError::UnknownOption {
-            key: short(key),
-            value: short(&value.to_string()),
-        });
-    }
+/// Whether the container publishes ports (`-p`).
+pub fn publishes(request: &CreateEndpoint) -> bool {
     let published = request.options.get(PORT_MAP).and_then(Value::as_array);
-    let publishes = published.is_some_and(|ports| !ports.is_empty());
-    match network.published_ports {
-        PublishedPorts::Refuse if publishes => Err(EndpointError::PublishedPorts),
-        _ => Ok(()),
-    }
+    published.is_some_and(|ports| !ports.is_empty())
 }
 
 /// The MAC that follows from the address, so that a container that keeps its address keeps its
@@ -303,13 +198,18 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_endpoint_option_is_named() {
-        let unknown = request(json!({}), json!({"speed": "fast"}));
-        let refused = Endpoint::from_request(&unknown, &network(json!({}))).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "unknown endpoint option speed=\"fast\": this driver has none"
-        );
+    fn options_are_the_endpoints_own_or_else_the_networks() {
+        let limited = network(json!({"com.docker.network.generic": {"rx-rate": "10mbit"}}));
+        let asked = request(json!({}), json!({"trunk": "7,8", "tx-rate": "5mbit"}));
+        let made = Endpoint::from_request(&asked, &limited).unwrap();
+        assert_eq!(made.trunk.as_ref().map(ToString::to_string), Some("7-8".to_owned()));
+        assert_eq!(made.limits.rx, limited.limits.rx);
+        assert_eq!(made.limits.tx.unwrap().rate.to_string(), "5mbit");
+        let live = Endpoint { limits: Limits::default(), ..made.clone() };
+        assert!(made.is_same(&live));
+        assert!(!made.is_same(&Endpoint { trunk: None, ..live }));
+        let unknown = Endpoint::from_request(&request(json!({}), json!({"speed": "1"})), &limited);
+        assert!(matches!(unknown, Err(EndpointError::Option(_))), "{unknown:?}");
     }
 
     #[test]
@@ -322,27 +222,5 @@ mod tests {
         assert_eq!(joined.interface_name.unwrap().src_name.as_str(), "dc-0123456789ab");
         let internal = network(json!({"com.docker.network.internal": true}));
         assert_eq!(made.joined(&internal).unwrap().gateway, None);
-    }
-
-    #[test]
-    fn the_marks_read_back_the_same_and_a_damaged_one_is_named() {
-        let made = endpoint(json!({"Address": "10.100.0.2/24", "AddressIPv6": "2001:db8::2/64"}));
-        let marks = made.marks();
-        assert_eq!(Endpoint::from_marks(&marks), Ok(made));
-        assert_eq!(Endpoint::from_marks(&BTreeMap::new()), Err(MarksError::NotOurs));
-        for key in [mark::MAC, mark::IPV4, mark::NETWORK] {
-            let mut damaged = marks.clone();
-            damaged.insert(key.to_owned(), "!".to_owned());
-            let value = "!".to_owned();
-            assert_eq!(Endpoint::from_marks(&damaged), Err(MarksError::Damaged { key, value }));
-        }
-    }
-
-    #[test]
-    fn the_two_ends_know_each_other() {
-        let names = PortNames::of(&"0123456789abcdef".parse().unwrap()).unwrap();
-        assert_eq!(names.switch.as_str(), "dl-0123456789ab");
-        assert_eq!(PortNames::container_end_of(&names.switch), Some(names.container));
-        assert_eq!(PortNames::container_end_of(&"eth0".parse().unwrap()), None);
     }
 }

@@ -7,6 +7,7 @@ use dockline_types::{NetworkId, PoolCidr, VlanId};
 use serde::{Deserialize, Serialize};
 
 use crate::options::{Mtu, NetworkOptions, OptionError, PublishedPorts};
+use crate::rate::Limits;
 
 /// The smallest MTU of a link that carries IPv6 (RFC 8200).
 const IPV6_LEAST_MTU: u32 = 1280;
@@ -46,6 +47,9 @@ pub struct Network {
     pub published_ports: PublishedPorts,
     /// Its IPv4 and IPv6 subnets.
     pub subnets: Vec<Subnet>,
+    /// What each of its containers may receive and send.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 impl Network {
@@ -66,6 +70,7 @@ impl Network {
             internal: request.options.internal.unwrap_or(false),
             published_ports: options.published_ports,
             subnets,
+            limits: options.limits.over(Limits::default()).map_err(OptionError::from)?,
         })
     }
 
@@ -143,8 +148,14 @@ mod tests {
 
     #[test]
     fn the_record_reads_back_the_same() {
-        let made = network(json!({"com.docker.network.generic": {"vlan": "7"}}), true).unwrap();
+        let options = json!({"vlan": "7", "rx-rate": "10mbit", "tx-rate": "1gbit"});
+        let made = network(json!({"com.docker.network.generic": options}), true).unwrap();
         let record = serde_json::to_vec(&made).unwrap();
         assert_eq!(serde_json::from_slice::<Network>(&record).unwrap(), made);
+        // As it was written before networks had limits.
+        let mut older: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        older.as_object_mut().unwrap().remove("limits");
+        let read: Network = serde_json::from_value(older).unwrap();
+        assert_eq!(read, Network { limits: Limits::default(), ..made });
     }
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use dockline_types::{VlanError, VlanId};
 use serde::{Deserialize, Serialize};
 
+use crate::limit_options::{LimitError, LimitOptions};
+
 /// Why a network's options are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
@@ -32,6 +34,9 @@ pub enum OptionError {
     /// Not one of the words.
     #[error("network option published-ports={0:?}: refuse or ignore is expected")]
     PublishedPorts(String),
+    /// A limit is wrong.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
 }
 
 /// The largest packet of an interface, in bytes, without the Ethernet header.
@@ -77,12 +82,14 @@ pub struct NetworkOptions {
     pub mtu: Option<Mtu>,
     /// `published-ports`: see [`PublishedPorts`].
     pub published_ports: PublishedPorts,
+    /// `rx-rate`, `rx-burst`, `tx-rate`, `tx-burst`: of each of its containers.
+    pub limits: LimitOptions,
 }
 
 type Setter = fn(&mut NetworkOptions, &str) -> Result<(), OptionError>;
 
 /// Every option and what sets it.
-const TABLE: [(&str, Setter); 3] = [
+const TABLE: [(&str, Setter); 7] = [
     ("vlan", |options, value| {
         options.vlan = Some(value.parse().map_err(OptionError::Vlan)?);
         Ok(())
@@ -102,6 +109,10 @@ const TABLE: [(&str, Setter); 3] = [
         };
         Ok(())
     }),
+    ("rx-rate", |options, value| Ok(options.limits.set("rx-rate", value)?)),
+    ("rx-burst", |options, value| Ok(options.limits.set("rx-burst", value)?)),
+    ("tx-rate", |options, value| Ok(options.limits.set("tx-rate", value)?)),
+    ("tx-burst", |options, value| Ok(options.limits.set("tx-burst", value)?)),
 ];
 
 fn known() -> String {
@@ -145,6 +156,7 @@ mod tests {
             vlan: Some(100.try_into().unwrap()),
             mtu: Mtu::new(9000),
             published_ports: PublishedPorts::Ignore,
+            ..NetworkOptions::default()
         };
         assert_eq!(parse(&given), Ok(expected));
         assert_eq!(parse(&[]), Ok(NetworkOptions::default()));
@@ -159,10 +171,14 @@ mod tests {
             ("mtu", "67", "mtu=\"67\": a number of bytes from 68 to 65535"),
             ("mtu", "+1500", "mtu=\"+1500\""),
             ("published-ports", "yes", "refuse or ignore"),
+            ("rx-rate", "0mbit", "option rx-rate: \"0mbit\" would cut the container off"),
+            ("tx-rate", "99999999999999999999gbit", "option tx-rate: "),
+            ("tx-burst", "1", "option tx-burst=1B: 10000B to 1GiB is expected"),
             (
                 "vlna",
                 "100",
-                "unknown network option vlna=\"100\": the options are vlan, mtu, published-ports",
+                "unknown network option vlna=\"100\": the options are vlan, mtu, published-ports, \
+                 rx-rate, rx-burst, tx-rate, tx-burst",
             ),
         ] {
             let error = chain(&parse(&[(key, value)]).unwrap_err());

@@ -1,5 +1,5 @@
-//! Network devices over netlink: veth pairs for containers, and what the driver needs to know of
-//! the devices there are.
+//! Network devices over netlink: the wires between containers and the switch, limits on them, and
+//! what the driver needs to know of the devices there are.
 //!
 //! It works in the network namespace it was opened in, makes no addresses or routes (Docker sets
 //! those inside the container), and knows nothing of Open vSwitch.
@@ -7,18 +7,22 @@
 mod error;
 mod generic;
 mod link;
+mod shaper;
+mod wire;
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use dockline_types::{IfName, MacAddr};
 use futures_util::{Stream, StreamExt};
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use tokio::task::JoinHandle;
 
 pub use error::LinkError;
-pub use link::{Kind, Link, Peer};
+pub use link::{Counters, Kind, Link, Peer};
+pub use shaper::{Shape, Shaped};
+pub use wire::WireSpec;
 
 use error::Failure;
 use generic::Generic;
@@ -76,11 +80,10 @@ impl Links {
         Ok(Self { handle, connection: tokio::spawn(connection), generic })
     }
 
-    /// Makes a veth pair with its addresses and MTU, in one step: both ends or none. The host's end
-    /// is up; the container's is left down for Docker. [`LinkError::Exists`] when one of the names
-    /// is taken.
+    /// Makes a veth pair with its addresses and MTU, in one step: both ends or none, both down.
+    /// [`LinkError::Exists`] when one of the names is taken.
     pub async fn create_veth(&self, spec: &VethSpec) -> Result<(), LinkError> {
-        let mut host = LinkVeth::new(spec.host.as_str(), spec.container.as_str()).up();
+        let mut host = LinkVeth::new(spec.host.as_str(), spec.container.as_str());
         let mut container = LinkUnspec::new_with_name(spec.container.as_str());
         if let Some(mtu) = spec.mtu {
             host = host.mtu(mtu);
@@ -92,13 +95,13 @@ impl Links {
         let peer = InfoData::Veth(InfoVeth::Peer(container.build()));
         let request = self.handle.link().add(host.set_info_data(peer).build());
         let what = || format!("make the veth pair {} and {}", spec.host, spec.container);
-        self.done(&spec.host, what, request.execute()).await
+        self.done(spec.host.as_str(), what, request.execute()).await
     }
 
     /// Deletes a device; of a veth pair both ends go, wherever the other is.
     pub async fn delete(&self, name: &IfName) -> Result<Deleted, LinkError> {
         let request = self.handle.link().del_with_message(named(name).build());
-        match self.done(name, || format!("delete {name}"), request.execute()).await {
+        match self.done(name.as_str(), || format!("delete {name}"), request.execute()).await {
             Ok(()) => Ok(Deleted::Deleted),
             Err(LinkError::Missing(_)) => Ok(Deleted::Absent),
             Err(error) => Err(error),
@@ -109,7 +112,7 @@ impl Links {
     pub async fn find(&self, name: &IfName) -> Result<Option<Link>, LinkError> {
         let what = || format!("look for {name}");
         let answers = self.handle.link().get().match_name(name.as_str()).execute();
-        match self.collected(name.as_str(), what, answers).await {
+        match self.collected(name.as_str(), what, answers, Link::read).await {
             Ok(links) => Ok(links.into_iter().next()),
             Err(LinkError::Missing(_)) => Ok(None),
             Err(error) => Err(error),
@@ -119,7 +122,7 @@ impl Links {
     /// All devices of the namespace.
     pub async fn list(&self) -> Result<Vec<Link>, LinkError> {
         let answers = self.handle.link().get().execute();
-        self.collected("any", || "list the devices".to_owned(), answers).await
+        self.collected("any", || "list the devices".to_owned(), answers, Link::read).await
     }
 
     /// Switches a device on.
@@ -168,34 +171,35 @@ impl Links {
         to: LinkMessageBuilder<LinkUnspec>,
     ) -> Result<(), LinkError> {
         let request = self.handle.link().change(to.build());
-        self.done(name, || format!("{verb} {name}"), request.execute()).await
+        self.done(name.as_str(), || format!("{verb} {name}"), request.execute()).await
     }
 
     async fn done(
         &self,
-        name: &IfName,
+        name: &str,
         what: impl FnOnce() -> String,
         request: impl Future<Output = Result<(), rtnetlink::Error>>,
     ) -> Result<(), LinkError> {
         match tokio::time::timeout(DEADLINE, request).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(LinkError::of(name.as_str(), what(), error)),
+            Ok(Err(error)) => Err(LinkError::of(name, what(), error)),
             Err(_) => Err(LinkError::TimedOut { what: what() }),
         }
     }
 
-    async fn collected(
+    async fn collected<M, T>(
         &self,
         name: &str,
         what: impl Fn() -> String,
-        answers: impl Stream<Item = Result<LinkMessage, rtnetlink::Error>>,
-    ) -> Result<Vec<Link>, LinkError> {
+        answers: impl Stream<Item = Result<M, rtnetlink::Error>>,
+        read: impl Fn(&M) -> Option<T>,
+    ) -> Result<Vec<T>, LinkError> {
         let mut answers = std::pin::pin!(answers);
-        let mut links = Vec::new();
+        let mut found = Vec::new();
         let all = async {
             while let Some(message) = answers.next().await {
                 match message {
-                    Ok(message) => links.extend(Link::read(&message)),
+                    Ok(message) => found.extend(read(&message)),
                     Err(error) => return Err(LinkError::of(name, what(), error)),
                 }
             }
@@ -203,7 +207,7 @@ impl Links {
         };
         let all = tokio::time::timeout(DEADLINE, all).await;
         all.map_err(|_| LinkError::TimedOut { what: what() })??;
-        Ok(links)
+        Ok(found)
     }
 }
 

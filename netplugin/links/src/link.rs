@@ -44,6 +44,25 @@ pub struct Link {
     pub master: Option<u32>,
     /// The other end, of a veth pair.
     pub peer: Option<Peer>,
+    /// What it has carried.
+    pub counters: Counters,
+}
+
+/// What a device has carried, as seen from the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets that came in.
+    pub rx_packets: u64,
+    /// Bytes that came in.
+    pub rx_bytes: u64,
+    /// Packets that came in and were dropped.
+    pub rx_dropped: u64,
+    /// Packets that went out.
+    pub tx_packets: u64,
+    /// Bytes that went out.
+    pub tx_bytes: u64,
+    /// Packets that were to go out and were dropped.
+    pub tx_dropped: u64,
 }
 
 impl Link {
@@ -58,6 +77,7 @@ impl Link {
             up: message.header.flags.contains(LinkFlags::Up),
             master: None,
             peer: None,
+            counters: Counters::default(),
         };
         let (mut other, mut elsewhere) = (None, false);
         for attribute in &message.attributes {
@@ -67,6 +87,16 @@ impl Link {
                 LinkAttribute::Controller(index) => link.master = Some(*index),
                 LinkAttribute::Address(bytes) => link.mac = mac(bytes),
                 LinkAttribute::Link(index) => other = Some(*index),
+                LinkAttribute::Stats64(stats) => {
+                    link.counters = Counters {
+                        rx_packets: stats.rx_packets,
+                        rx_bytes: stats.rx_bytes,
+                        rx_dropped: stats.rx_dropped,
+                        tx_packets: stats.tx_packets,
+                        tx_bytes: stats.tx_bytes,
+                        tx_dropped: stats.tx_dropped,
+                    };
+                }
                 LinkAttribute::LinkNetNsId(_) => elsewhere = true,
                 LinkAttribute::LinkInfo(infos) => link.kind = kind(infos).unwrap_or(link.kind),
                 _ => {}

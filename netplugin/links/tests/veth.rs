@@ -31,7 +31,7 @@ async fn a_pair_is_made_as_asked_or_not_at_all() -> anyhow::Result<()> {
         let host = links.find(&name("h1")).await?.unwrap();
         let container = links.find(&name("c1")).await?.unwrap();
         assert_eq!((host.mtu, container.mtu), (9000, 9000));
-        assert_eq!((host.up, container.up), (true, false));
+        assert_eq!((host.up, container.up), (false, false));
         assert_eq!((&host.kind, container.mac), (&Kind::Veth, Some(mac)));
         assert_eq!(host.peer, Some(Peer::Here(container.index)));
 
@@ -89,6 +89,7 @@ async fn container(ovs: &Ovs, number: u8) -> anyhow::Result<Namespace> {
     ovs.namespace().block_on(async || {
         let links = Links::open()?;
         links.create_veth(&pair(&host, &end)).await?;
+        links.set_up(&name(&host)).await?;
         links.move_to(&name(&end), inside.as_fd()).await
     })??;
     ovs.vsctl().args(["add-port", "br0", &host]).run().await?;

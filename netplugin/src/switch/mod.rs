@@ -1,6 +1,7 @@
-//! The bridge, and endpoints as ports on it ([`plug`]). There is no memory of endpoints here: what
+//! The bridge, and endpoints as ports on it ([`plug`]) with their bandwidth ([`limits`]). There is no memory of endpoints here: what
 //! is on the switch is what there is.
 
+mod limits;
 mod plug;
 
 use std::time::Duration;

@@ -1,16 +1,16 @@
 //! Endpoints: plugged in, found and unplugged.
 //!
-//! An endpoint is a veth pair and a port: first the devices, then the port with all its marks in
-//! one transaction. Whatever fails, what was made before is taken back; what a crash leaves is
+//! An endpoint is a wire (four devices, see [`dockline_net_core::names`]) and a port: first the
+//! devices with their limits, then the port with all its marks in one transaction. Whatever fails, what was made before is taken back; what a crash leaves is
 //! found by the [janitor](crate::janitor).
 
 use std::time::Duration;
 
-use dockline_links::{LinkError, VethSpec};
-use dockline_net_core::endpoint::MarksError;
+use dockline_links::{LinkError, WireSpec};
+use dockline_net_core::marks::MarksError;
 use dockline_net_core::{Endpoint, Network, PortNames};
 use dockline_ovsdb::Datapath;
-use dockline_ovsdb::switch::{Marks, PortError, PortKind, PortSpec, Until, VlanMode};
+use dockline_ovsdb::switch::{Marks, Native, PortError, PortKind, PortSpec, Until, VlanMode};
 use dockline_types::{EndpointId, IfName};
 use tokio::time::Instant;
 
@@ -29,17 +29,23 @@ impl Switch {
         let _held = self.changes.lock(&names.switch, CALL).await?;
         self.connected(deadline).await?;
         let there = match self.find(&names.switch, &endpoint.id)? {
-            Some(there) if there != *endpoint => {
+            Some(there) if !there.is_same(endpoint) => {
                 let (port, endpoint) = (names.switch, endpoint.id.clone());
                 return Err(Failure::EndpointConflict { port, endpoint });
             }
             there => there.is_some(),
         };
         let datapath = self.ensure_bridge(deadline).await?;
-        let port = self.port(endpoint, network, &names);
-        if there && self.links.find(&names.switch).await?.is_some() {
-            self.ovs.add_port(port, deadline).await?;
-            return Ok(());
+        let mut port = self.port(endpoint, network, &names);
+        if there {
+            let guard = Marks::new(Endpoint::MARK, endpoint.id.as_str());
+            if self.has_devices(&names).await? {
+                // Its limits may have been changed since, and stay as they are.
+                port.marks = guard;
+                self.ovs.add_port(port, deadline).await?;
+                return Ok(());
+            }
+            self.remove(&names, &guard).await?;
         }
         let made = async {
             self.make_devices(endpoint, network, &names, datapath).await?;
@@ -53,6 +59,11 @@ impl Switch {
         made
     }
 
+    async fn has_devices(&self, names: &PortNames) -> Result<bool, Failure> {
+        let (host, switch) = (self.links.find(&names.host), self.links.find(&names.switch));
+        Ok(host.await?.is_some() && switch.await?.is_some())
+    }
+
     async fn make_devices(
         &self,
         endpoint: &Endpoint,
@@ -60,20 +71,23 @@ impl Switch {
         names: &PortNames,
         datapath: Datapath,
     ) -> Result<(), Failure> {
-        let pair = VethSpec {
-            host: names.switch.clone(),
+        let wire = WireSpec {
             container: names.container.clone(),
-            mac: Some(endpoint.mac),
-            mtu: Some(network.mtu.bytes()),
+            host: names.host.clone(),
+            joint: names.joint.clone(),
+            switch: names.switch.clone(),
+            mac: endpoint.mac,
+            mtu: network.mtu.bytes(),
         };
-        match self.links.create_veth(&pair).await {
-            // Without a port, a pair of this name is what a crash left of this very endpoint.
+        match self.links.create_wire(&wire).await {
+            // Without a port, devices of these names are what a crash left of this very endpoint.
             Err(LinkError::Exists(_)) => {
-                self.links.delete(&names.switch).await?;
-                self.links.create_veth(&pair).await?;
+                self.links.delete_wire(&names.host, &names.switch).await?;
+                self.links.create_wire(&wire).await?;
             }
             made => made?,
         }
+        self.limit(names, &endpoint.limits).await?;
         if let Datapath::Userspace(_) = datapath {
             self.links.disable_tx_checksum(&names.container)?;
         }
@@ -85,7 +99,7 @@ impl Switch {
             bridge: self.bridge.to_string(),
             name: names.switch.clone(),
             kind: PortKind::System,
-            vlan: network.vlan.map_or(VlanMode::Untagged, VlanMode::Access),
+            vlan: vlan_mode(endpoint, network),
             mac: None,
             mtu: None,
             marks: marks(endpoint),
@@ -101,7 +115,7 @@ impl Switch {
         if let Err(error) = port.await {
             tracing::warn!(port = %names.switch, %error, "cannot take the port back yet");
         }
-        if let Err(error) = self.links.delete(&names.switch).await {
+        if let Err(error) = self.links.delete_wire(&names.host, &names.switch).await {
             tracing::warn!(device = %names.switch, %error, "cannot take the interface back yet");
         }
     }
@@ -109,30 +123,31 @@ impl Switch {
     /// Removes an endpoint's port and devices. One that is unknown is a success, also where
     /// another endpoint has the port that would have been its own.
     pub(crate) async fn unplug(&self, endpoint: &EndpointId) -> Result<(), Failure> {
-        let port = PortNames::of(endpoint)?.switch;
-        let _held = self.changes.lock(&port, CALL).await?;
-        if let Err(Failure::EndpointConflict { .. }) = self.find(&port, endpoint) {
+        let names = PortNames::of(endpoint)?;
+        let _held = self.changes.lock(&names.switch, CALL).await?;
+        if let Err(Failure::EndpointConflict { .. }) = self.find(&names.switch, endpoint) {
             return Ok(());
         }
-        self.remove(&port, &Marks::new(Endpoint::MARK, endpoint.as_str())).await
+        self.remove(&names, &Marks::new(Endpoint::MARK, endpoint.as_str())).await
     }
 
     /// Removes devices that have no port.
-    pub(crate) async fn remove_devices(&self, port: &IfName) -> Result<(), Failure> {
-        let _held = self.changes.lock(port, CALL).await?;
+    pub(crate) async fn remove_devices(&self, names: &PortNames) -> Result<(), Failure> {
+        let _held = self.changes.lock(&names.switch, CALL).await?;
         // The guard names no endpoint: if there is a port by now, this is refused.
-        self.remove(port, &Marks::new(Endpoint::MARK, "")).await
+        self.remove(names, &Marks::new(Endpoint::MARK, "")).await
     }
 
     /// Removes a port that bears these marks, and its devices. The devices go also when Open
     /// vSwitch does not answer: the container is gone, and its traffic ends now.
-    async fn remove(&self, port: &IfName, guard: &Marks) -> Result<(), Failure> {
+    async fn remove(&self, names: &PortNames, guard: &Marks) -> Result<(), Failure> {
         let deadline = Instant::now() + CALL;
-        let deleted = self.ovs.delete_port(port.as_str(), guard, Until::Committed, deadline).await;
+        let port = names.switch.as_str();
+        let deleted = self.ovs.delete_port(port, guard, Until::Committed, deadline).await;
         if let Err(PortError::Conflict { .. }) = deleted {
             return deleted.map(drop).map_err(Failure::from);
         }
-        self.links.delete(port).await?;
+        self.links.delete_wire(&names.host, &names.switch).await?;
         deleted?;
         Ok(())
     }
@@ -143,7 +158,7 @@ impl Switch {
         self.find(&PortNames::of(id)?.switch, id)
     }
 
-    fn find(&self, port: &IfName, id: &EndpointId) -> Result<Option<Endpoint>, Failure> {
+    pub(super) fn find(&self, port: &IfName, id: &EndpointId) -> Result<Option<Endpoint>, Failure> {
         let marks = self
             .ovs
             .client()
@@ -159,7 +174,19 @@ impl Switch {
     }
 }
 
-fn marks(endpoint: &Endpoint) -> Marks {
+fn vlan_mode(endpoint: &Endpoint, network: &Network) -> VlanMode {
+    match (&endpoint.trunk, network.vlan) {
+        (None, None) => VlanMode::Untagged,
+        (None, Some(vlan)) => VlanMode::Access(vlan),
+        (Some(trunk), native) => VlanMode::Trunk {
+            vlans: trunk.ids().clone(),
+            native: native.map_or(Native::Untagged, Native::Vlan),
+        },
+    }
+}
+
+/// The marks of an endpoint's port.
+pub(super) fn marks(endpoint: &Endpoint) -> Marks {
     let first = Marks::new(Endpoint::MARK, endpoint.id.as_str());
     endpoint.marks().into_iter().fold(first, |marks, (key, value)| marks.with(key, value))
 }

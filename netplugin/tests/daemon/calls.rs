@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::host::{
-    BRIDGE, CONTAINER_END, ENDPOINT, Host, NETWORK, SWITCH_END, endpoint, named, network,
+    BRIDGE, CONTAINER_END, ENDPOINT, HOST_END, Host, JOINT, NETWORK, SWITCH_END, WIRE, endpoint,
+    named, network,
 };
 
 /// Shares the twelve digits that make the devices' names with [`ENDPOINT`].
@@ -20,9 +21,9 @@ async fn every_call_twice_is_the_call_once() {
     let first = host.make_endpoint(ENDPOINT).await.unwrap();
     let mac = &first["Interface"]["MacAddress"];
     assert_eq!(mac, "02:42:0a:64:00:02");
-    let before = host.ip(&["link", "show", SWITCH_END]).await[0]["ifindex"].clone();
+    let before = host.ip(&["link", "show", HOST_END]).await[0]["ifindex"].clone();
     assert_eq!(host.make_endpoint(ENDPOINT).await.unwrap(), first);
-    let after = host.ip(&["link", "show", SWITCH_END]).await[0]["ifindex"].clone();
+    let after = host.ip(&["link", "show", HOST_END]).await[0]["ifindex"].clone();
     assert_eq!(before, after, "the device was made anew under a running container");
     let mut elsewhere = endpoint(ENDPOINT);
     elsewhere["Interface"]["Address"] = "10.100.0.3/24".into();
@@ -36,7 +37,7 @@ async fn every_call_twice_is_the_call_once() {
         let info = host.call("EndpointOperInfo", named(ENDPOINT)).await.unwrap();
         assert_eq!(info["Value"], json!({"port": SWITCH_END, "mac": mac}));
     }
-    assert_eq!(host.there().await, strings(&[SWITCH_END], &[CONTAINER_END, SWITCH_END]));
+    assert_eq!(host.there().await, strings(&[SWITCH_END], &WIRE));
     for method in ["Leave", "DeleteEndpoint", "DeleteNetwork"] {
         for _ in 0..2 {
             assert_eq!(host.call(method, named(ENDPOINT)).await.unwrap(), json!({}), "{method}");
@@ -55,7 +56,8 @@ async fn what_was_asked_is_on_the_device_and_on_the_switch() {
     let answer = host.call("CreateEndpoint", request).await.unwrap();
     assert_eq!(answer["Interface"]["MacAddress"], "", "what was given must not be answered");
 
-    for (device, state) in [(SWITCH_END, "UP"), (CONTAINER_END, "DOWN")] {
+    let states = [(SWITCH_END, "UP"), (HOST_END, "UP"), (JOINT, "UP"), (CONTAINER_END, "DOWN")];
+    for (device, state) in states {
         let link = &host.ip(&["link", "show", device]).await[0];
         assert_eq!(link["mtu"], 1400, "{device}");
         let up = link["flags"].as_array().unwrap().iter().any(|flag| flag == "UP");

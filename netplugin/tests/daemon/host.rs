@@ -20,6 +20,11 @@ pub(crate) const ENDPOINT: &str =
     "e1d0000000010000000000000000000000000000000000000000000000000001";
 pub(crate) const SWITCH_END: &str = "dl-e1d000000001";
 pub(crate) const CONTAINER_END: &str = "dc-e1d000000001";
+pub(crate) const HOST_END: &str = "dh-e1d000000001";
+pub(crate) const JOINT: &str = "ds-e1d000000001";
+
+/// All devices of [`ENDPOINT`], sorted.
+pub(crate) const WIRE: [&str; 4] = [CONTAINER_END, HOST_END, SWITCH_END, JOINT];
 
 /// Longer than the daemon lets any call take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -144,7 +149,8 @@ impl Host {
     pub(crate) async fn devices(&self) -> Vec<String> {
         let links = self.ip(&["link", "show"]).await;
         let names = links.as_array().unwrap().iter().filter_map(|link| link["ifname"].as_str());
-        let ours = names.filter(|name| name.starts_with("dl-") || name.starts_with("dc-"));
+        let prefixes = ["dc-", "dh-", "dl-", "ds-"];
+        let ours = names.filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)));
         let mut ours: Vec<String> = ours.map(str::to_owned).collect();
         ours.sort();
         ours

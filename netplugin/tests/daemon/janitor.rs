@@ -28,31 +28,23 @@ async fn what_is_dead_and_ours_goes_and_everything_else_stays() {
     // Never joined.
     host.make_endpoint(ENDPOINT).await.unwrap();
     // Devices that a crash left without a port.
-    ip(&host, &["link", "add", "dl-beef", "type", "veth", "peer", "name", "dc-beef"]).await;
+    for [one, other] in [["dl-beef", "ds-beef"], ["dh-beef", "dc-beef"], ["dh-cafe", "dc-cafe"]] {
+        ip(&host, &["link", "add", one, "type", "veth", "peer", "name", other]).await;
+    }
     // Not ours: a port without our mark, dead or alive, one with another's, a pair named
-    // otherwise, half a pair, and a device in use that lost its port.
-    host.vsctl(&[
-        "add-port",
-        BRIDGE,
-        "foreign",
-        "--",
-        "set",
-        "Interface",
-        "foreign",
-        "type=internal",
-    ])
-    .await;
-    let _ =
-        host.ovs.vsctl().args(["--no-wait", "add-port", BRIDGE, "dl-f00d"]).run().await.unwrap();
-    host.vsctl(&["set", "Port", "dl-f00d", "external_ids:owner=somebody"]).await;
+    // otherwise, half a pair, and a wire in use that lost its port.
+    let internal = ["--", "set", "Interface", "foreign", "type=internal"];
+    host.vsctl(&[&["add-port", BRIDGE, "foreign"], &internal[..]].concat()).await;
+    host.vsctl(&["--no-wait", "add-port", BRIDGE, "dl-f00d"]).await;
+    host.vsctl(&["--no-wait", "set", "Port", "dl-f00d", "external_ids:owner=somebody"]).await;
     ip(&host, &["link", "add", "veth0", "type", "veth", "peer", "name", "veth1"]).await;
     ip(&host, &["link", "add", "dl-aaaa", "type", "veth", "peer", "name", "veth2"]).await;
     host.make_endpoint("bbbb").await.unwrap();
     let _another = given_to_a_container(&host, "dc-bbbb").await;
     host.vsctl(&["del-port", "dl-bbbb"]).await;
 
-    let devices = ["dl-aaaa", "dl-bbbb", "dl-c0a1"];
-    host.comes_to(&["dl-c0a1", "dl-f00d", "foreign"], &devices).await;
+    let stay = ["dh-bbbb", "dh-c0a1", "dl-aaaa", "dl-bbbb", "dl-c0a1", "ds-bbbb", "ds-c0a1"];
+    host.comes_to(&["dl-c0a1", "dl-f00d", "foreign"], &stay).await;
     let status: Value = host.admin().get("status").await.unwrap();
     assert_eq!(status["counts"]["endpoints"], 1, "{status}");
     for name in ["veth0", "veth1", "veth2"] {

@@ -7,4 +7,5 @@ mod calls;
 mod crashes;
 mod host;
 mod janitor;
+mod limits;
 mod outages;

@@ -27,7 +27,7 @@ async fn without_the_database_an_endpoint_is_refused_and_nothing_is_made() {
     host.ovs.end(OvsDaemon::Server, Signal::SIGKILL).await.unwrap();
     let refusal = refused_in_time(&host).await;
     assert!(refusal.contains("ovsdb-server"), "{refusal}");
-    assert_eq!(host.devices().await, ["dc-e2", "dl-e2"]);
+    assert_eq!(host.devices().await, ["dc-e2", "dh-e2", "dl-e2", "ds-e2"]);
     let status: Value = host.admin().get("status").await.unwrap();
     assert_eq!(status["parts"][1]["state"], "down", "{status}");
 
@@ -71,7 +71,7 @@ async fn an_interface_whose_name_is_taken_is_told_and_nothing_is_made() {
     let refusal = host.make_endpoint(ENDPOINT).await.unwrap_err();
     assert!(refusal.contains("is there already"), "{refusal}");
     assert_eq!(host.ports().await, ["dl-e2"]);
-    assert_eq!(host.devices().await, [CONTAINER_END, "dc-e2", "dl-e2"]);
+    assert_eq!(host.devices().await, [CONTAINER_END, "dc-e2", "dh-e2", "dl-e2", "ds-e2"]);
 }
 
 #[tokio::test]

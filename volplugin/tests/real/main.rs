@@ -3,5 +3,7 @@
 
 mod daemon;
 mod faults;
+mod growth;
 mod life;
+mod nodes;
 mod support;

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use bridge::{BridgeDone, BridgeError, BridgeSpec, FailMode};
-pub use spec::{Marks, PortKind, PortSpec, Target, Until, VlanMode};
+pub use spec::{Marks, Native, PortKind, PortSpec, Target, Until, VlanMode};
 
 use crate::client::Client;
 use crate::limits;

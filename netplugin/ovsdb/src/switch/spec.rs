@@ -74,13 +74,24 @@ pub enum VlanMode {
     Untagged,
     /// One VLAN, untagged on the port.
     Access(VlanId),
-    /// These VLANs, tagged on the port; all if none is named. `native` is the one that is untagged.
+    /// These VLANs, tagged on the port; all if none is named.
     Trunk {
         /// The VLANs carried.
         vlans: BTreeSet<VlanId>,
-        /// The VLAN of untagged frames.
-        native: Option<VlanId>,
+        /// What becomes of untagged frames.
+        native: Native,
     },
+}
+
+/// What becomes of untagged frames on a trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Native {
+    /// They are dropped, unless all VLANs are carried.
+    None,
+    /// They stay untagged.
+    Untagged,
+    /// They are on this VLAN.
+    Vlan(VlanId),
 }
 
 impl VlanMode {
@@ -92,8 +103,12 @@ impl VlanMode {
             Self::Untagged => (Some(0), BTreeSet::new(), Some("access")),
             Self::Access(vlan) => (Some(number(vlan)), BTreeSet::new(), Some("access")),
             Self::Trunk { vlans, native } => {
-                let mode = if native.is_some() { "native-untagged" } else { "trunk" };
-                (native.as_ref().map(number), vlans.iter().map(number).collect(), Some(mode))
+                let (tag, mode) = match native {
+                    Native::None => (None, "trunk"),
+                    Native::Untagged => (Some(0), "native-untagged"),
+                    Native::Vlan(vlan) => (Some(number(vlan)), "native-untagged"),
+                };
+                (tag, vlans.iter().map(number).collect(), Some(mode))
             }
         }
     }
@@ -169,9 +184,10 @@ mod tests {
             VlanMode::Untagged,
             VlanMode::Access(vlan(10)),
             VlanMode::Access(vlan(20)),
-            VlanMode::Trunk { vlans: BTreeSet::new(), native: None },
-            VlanMode::Trunk { vlans: [vlan(10), vlan(20)].into(), native: None },
-            VlanMode::Trunk { vlans: [vlan(20)].into(), native: Some(vlan(10)) },
+            VlanMode::Trunk { vlans: BTreeSet::new(), native: Native::None },
+            VlanMode::Trunk { vlans: [vlan(10), vlan(20)].into(), native: Native::None },
+            VlanMode::Trunk { vlans: [vlan(20)].into(), native: Native::Untagged },
+            VlanMode::Trunk { vlans: [vlan(20)].into(), native: Native::Vlan(vlan(10)) },
         ];
         for (i, mode) in modes.iter().enumerate() {
             let (tag, trunks, vlan_mode) = mode.parts();
