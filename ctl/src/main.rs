@@ -4,7 +4,9 @@
 //! as JSON for programs. It decides nothing and keeps nothing.
 
 mod ip;
+mod net;
 mod status;
+mod table;
 mod volume;
 
 use std::path::PathBuf;
@@ -57,6 +59,12 @@ enum Verb {
         #[arg(long)]
         yes: bool,
     },
+    /// See networks.
+    #[command(subcommand)]
+    Net(net::NetVerb),
+    /// See ports, and change the bandwidth of one in use.
+    #[command(subcommand)]
+    Port(net::PortVerb),
     /// See and steer volumes.
     #[command(subcommand)]
     Volume(volume::Verb),
@@ -73,6 +81,8 @@ async fn main() -> ExitCode {
             Verb::Gc { host, dry_run, yes } => {
                 ip::gc(&config, host, dry_run, yes, arguments.output).await
             }
+            Verb::Net(verb) => net::net(&config, arguments.output, verb).await,
+            Verb::Port(verb) => net::port(&config, arguments.output, verb).await,
             Verb::Volume(verb) => volume::carry_out(&config, verb, arguments.output).await,
         },
         Err(error) => Err(error.into()),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::Table;
 use dockline_admin::{Client, ClientError, Health, Status};
 use dockline_daemon::Config;
 use futures_util::future::join_all;
@@ -13,9 +13,6 @@ use crate::Output;
 
 /// A daemon answers this at once, or is in trouble.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The table's width in characters where there is no terminal to ask.
-const WIDTH: u16 = 120;
 
 /// The daemons: their name for Docker and for operators.
 const DAEMONS: [(&str, &str); 3] =
@@ -99,16 +96,8 @@ impl Seen {
 }
 
 fn table(seen: &[Seen]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    if table.width().is_none() {
-        table.set_width(WIDTH);
-    }
-    table.set_header(["DAEMON", "STATE", "VERSION", "NEEDS", "LOOKS AFTER"]);
-    table.add_rows(seen.iter().map(Seen::row));
-    table
+    let header = ["DAEMON", "STATE", "VERSION", "NEEDS", "LOOKS AFTER"];
+    crate::table::table(header, seen.iter().map(Seen::row))
 }
 
 #[cfg(test)]

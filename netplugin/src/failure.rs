@@ -3,6 +3,7 @@
 use dockline_links::LinkError;
 use dockline_locks::Busy;
 use dockline_net_core::endpoint::EndpointError;
+use dockline_net_core::limit_options::LimitError;
 use dockline_net_core::marks::MarksError;
 use dockline_net_core::network::NetworkError;
 use dockline_ovsdb::switch::{BridgeError, PortError};
@@ -74,6 +75,21 @@ pub(crate) enum Failure {
     /// A record does not fit into the store.
     #[error("the record of the network does not fit into the store")]
     TooLarge(#[from] dockline_store::LimitError),
+    /// An operator's limit is wrong.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// No port is called so.
+    #[error(
+        "no port is called {0:?}: see `dockline port ls`. A port's name, the beginning of an \
+         endpoint's id, a MAC or an address will do"
+    )]
+    UnknownPort(String),
+    /// Several are.
+    #[error("several ports are called {0:?}: name one by its port, see `dockline port ls`")]
+    AmbiguousPort(String),
+    /// What is on the switch is not known.
+    #[error("Open vSwitch does not answer: is ovsdb-server running?")]
+    NoPicture,
     /// Open vSwitch does not answer.
     #[error("Open vSwitch does not answer: is ovsdb-server running?")]
     SwitchDown(#[source] TransactError),

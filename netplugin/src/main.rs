@@ -4,12 +4,13 @@
 //! * [`networks`]: the networks, in the store.
 //! * [`switch`]: the bridge, and endpoints as ports on it; their truth is OVSDB.
 //! * [`janitor`]: what a crash left behind.
-//! * [`status`]: what operators are told.
+//! * [`status`]: what operators are told; [`inventory`]: networks and ports, for them.
 //!
 //! What a request comes to is decided in `dockline-net-core`; addresses are the IPAM driver's.
 
 mod driver;
 mod failure;
+mod inventory;
 mod janitor;
 mod networks;
 mod status;

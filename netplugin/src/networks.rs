@@ -48,6 +48,11 @@ impl Networks {
         self.with(async |opened| Ok(opened.all.len())).await
     }
 
+    /// All of them.
+    pub(crate) async fn all(&self) -> Result<Vec<Arc<Network>>, Failure> {
+        self.with(async |opened| Ok(opened.all.values().cloned().collect())).await
+    }
+
     /// One network.
     pub(crate) async fn get(&self, id: &NetworkId) -> Result<Arc<Network>, Failure> {
         let found = self.with(async |opened| Ok(opened.all.get(id).map(Arc::clone))).await?;

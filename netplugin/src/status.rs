@@ -1,15 +1,17 @@
-//! What operators are told.
+//! What operators are told and can ask for.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use dockline_admin::{Health, Part, Status};
-use dockline_daemon::{Admin, Context};
+use dockline_admin::net::{NetworkList, PortList, SetRate};
+use dockline_admin::{Health, Part, Status, Verb};
+use dockline_daemon::{Admin, AdminError, Context, carry_out};
 use dockline_net_core::Endpoint;
 use dockline_ovsdb::Datapath;
 use dockline_plugin_specs::route::chain;
 use tokio::time::Instant;
 
+use crate::inventory::Inventory;
 use crate::networks::Networks;
 use crate::switch::Switch;
 
@@ -22,12 +24,15 @@ pub(crate) struct NetStatus {
     context: Context,
     networks: Arc<Networks>,
     switch: Arc<Switch>,
+    inventory: Inventory,
 }
 
 impl NetStatus {
     /// The status of these networks on this switch.
     pub(crate) fn new(context: Context, networks: Arc<Networks>, switch: Arc<Switch>) -> Self {
-        Self { context, networks, switch }
+        let host = context.config.host.clone();
+        let inventory = Inventory::new(host, Arc::clone(&networks), Arc::clone(&switch));
+        Self { context, networks, switch, inventory }
     }
 
     async fn datapath(&self) -> Part {
@@ -69,5 +74,21 @@ impl Admin for NetStatus {
         let store = Part { role: "store".to_owned(), what, health };
         let counts = [("networks", networks.unwrap_or(0) as u64), ("endpoints", endpoints)];
         self.context.status(vec![store, switch, self.datapath().await], counts)
+    }
+
+    async fn call(&self, verb: &str, body: &[u8]) -> Result<Vec<u8>, AdminError> {
+        let inventory = &self.inventory;
+        match verb {
+            NetworkList::NAME => {
+                carry_out(body, async |NetworkList {}| inventory.networks().await).await
+            }
+            PortList::NAME => carry_out(body, async |PortList {}| inventory.ports().await).await,
+            SetRate::NAME => carry_out(body, async |set| inventory.set_rate(set).await).await,
+            other => Err(AdminError::Unknown(other.to_owned())),
+        }
+    }
+
+    async fn metrics(&self) -> Option<String> {
+        self.inventory.metrics().await
     }
 }

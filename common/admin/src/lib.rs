@@ -6,6 +6,7 @@
 
 mod client;
 pub mod ipam;
+pub mod net;
 mod verb;
 pub mod vol;
 

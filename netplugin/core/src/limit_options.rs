@@ -72,6 +72,23 @@ impl LimitOptions {
         Ok(())
     }
 
+    /// These limits with what is given changed; a rate of `none` lifts the limit.
+    pub fn change(
+        given: [(&'static str, Option<&str>); 4],
+        from: Limits,
+    ) -> Result<Limits, LimitError> {
+        let (mut options, mut from) = (Self::default(), from);
+        for (key, value) in given {
+            match value {
+                Some("none") if key == "rx-rate" => from.rx = None,
+                Some("none") if key == "tx-rate" => from.tx = None,
+                Some(value) => options.set(key, value)?,
+                None => {}
+            }
+        }
+        options.over(from)
+    }
+
     /// The limits, where these are what there is without options.
     pub fn over(self, default: Limits) -> Result<Limits, LimitError> {
         Ok(Limits { rx: self.rx.over(default.rx, "rx")?, tx: self.tx.over(default.tx, "tx")? })
@@ -99,6 +116,19 @@ mod tests {
         let burst = Some("30k".parse().unwrap());
         assert_eq!(own.tx, Some(Limit { rate: "5mbit".parse().unwrap(), burst }));
         assert_eq!(LimitOptions::default().over(network), Ok(network));
+    }
+
+    #[test]
+    fn a_change_touches_what_it_names() {
+        let change = |rx, tx, from| {
+            let given = [("rx-rate", rx), ("rx-burst", None), ("tx-rate", tx), ("tx-burst", None)];
+            LimitOptions::change(given, from)
+        };
+        let both = change(Some("10mbit"), Some("5mbit"), Limits::default()).unwrap();
+        let faster = change(Some("20mbit"), None, both).unwrap();
+        assert_eq!((faster.rx.unwrap().rate.bits(), faster.tx), (20_000_000, both.tx));
+        assert_eq!(change(None, Some("none"), both).unwrap(), Limits { tx: None, ..both });
+        assert!(change(Some("nothing"), None, both).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Trunks and bandwidth as the switch and the kernel have them, over every restart.
 
+use dockline_admin::net::{NetworkList, PortList, PortState, SetRate};
 use dockline_testkit::{OvsDaemon, eventually};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -107,4 +108,68 @@ async fn a_limit_that_somebody_lifted_comes_back() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_limit_is_changed_live_and_stays_changed() {
+    let mut host = Host::start().await;
+    limited(&host, json!({"rx-rate": "10mbit", "tx-rate": "5mbit"})).await;
+    let set = SetRate {
+        port: "10.100.0.2".to_owned(),
+        rx_rate: Some("20mbit".to_owned()),
+        tx_rate: Some("none".to_owned()),
+        ..SetRate::default()
+    };
+    let limits = host.admin().call(&set).await.unwrap();
+    assert_eq!((limits.rx.unwrap().rate, limits.tx), ("20mbit".to_owned(), None));
+    assert_eq!(rate(&host, HOST_END).await, frames(20_000_000));
+    assert_eq!(rate(&host, JOINT).await, None);
+
+    // Docker's repeated call and a restart leave it as the operator wants it.
+    limited(&host, json!({"rx-rate": "10mbit", "tx-rate": "5mbit"})).await;
+    host.kill().await;
+    host.run().await;
+    let port = host.admin().call(&PortList {}).await.unwrap().remove(0);
+    assert_eq!(port.limits.rx.unwrap().rate, "20mbit");
+    assert_eq!((port.state, port.vlan), (PortState::Unused, Some(100)));
+    assert_eq!(rate(&host, HOST_END).await, frames(20_000_000));
+}
+
+#[tokio::test]
+async fn a_limit_that_makes_no_sense_is_refused_and_changes_nothing() {
+    let host = Host::start().await;
+    limited(&host, json!({"rx-rate": "10mbit"})).await;
+    host.make_endpoint("e1d0ffff").await.unwrap();
+    let set = |port: &str, rx: &str, burst: Option<&str>| SetRate {
+        port: port.to_owned(),
+        rx_rate: Some(rx.to_owned()),
+        tx_burst: burst.map(str::to_owned),
+        ..SetRate::default()
+    };
+    for (set, words) in [
+        (set(SWITCH_END, "0", None), "\"0\" is not a rate"),
+        (set(SWITCH_END, "20mbit", Some("64k")), "tx-burst needs tx-rate"),
+        (set("nobody", "20mbit", None), "no port is called \"nobody\""),
+        (set("e1d", "20mbit", None), "no port is called"),
+        (set("e1d0", "20mbit", None), "several ports are called"),
+    ] {
+        let refused = host.admin().call(&set).await.unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
+    assert_eq!(rate(&host, HOST_END).await, frames(10_000_000));
+}
+
+#[tokio::test]
+async fn operators_see_networks_and_counters() {
+    let host = Host::start().await;
+    host.make_endpoint(ENDPOINT).await.unwrap();
+    let network = host.admin().call(&NetworkList {}).await.unwrap().remove(0);
+    assert_eq!((network.vlan, network.mtu, network.ports), (Some(100), 1400, 1));
+    assert_eq!(network.subnets["10.100.0.0/24"].as_deref(), Some("10.100.0.1"));
+    let metrics = host.admin().metrics().await.unwrap();
+    let line = format!(
+        "dockline_net_port_bytes_total{{port=\"{SWITCH_END}\",network=\"{NETWORK}\",direction=\"rx\"}}"
+    );
+    assert!(metrics.contains(&line), "{metrics}");
+    assert!(metrics.contains("# TYPE dockline_net_port_limited_total counter"), "{metrics}");
 }
