@@ -7,7 +7,9 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 use dockline_admin::Client;
-use dockline_admin::vol::{ListVolumes, ResizeVolume, VolumeInfo, VolumeUser, VolumeUsers};
+use dockline_admin::vol::{
+    LimitVolume, ListVolumes, ResizeVolume, VolumeInfo, VolumeUser, VolumeUsers,
+};
 use dockline_daemon::Config;
 use dockline_types::ByteSize;
 use serde::Serialize;
@@ -32,6 +34,24 @@ pub(crate) enum Verb {
         name: String,
         /// The size it is to have, as in 20GiB.
         size: ByteSize,
+    },
+    /// Change how fast each container may read and write a volume, at once and for good. What is
+    /// not mentioned stays as it is.
+    Limit {
+        /// Its name.
+        name: String,
+        /// Bytes read in a second, as in 10MiB, or none.
+        #[arg(long, value_parser = bytes)]
+        read_bps: Option<u64>,
+        /// Bytes written in a second, as in 10MiB, or none.
+        #[arg(long, value_parser = bytes)]
+        write_bps: Option<u64>,
+        /// Reads in a second, or none.
+        #[arg(long, value_parser = operations)]
+        read_iops: Option<u64>,
+        /// Writes in a second, or none.
+        #[arg(long, value_parser = operations)]
+        write_iops: Option<u64>,
     },
     /// Show the processes that have a volume, in all mount namespaces.
     Who {
@@ -59,9 +79,32 @@ pub(crate) async fn carry_out(
             let resized = client.call(&ResizeVolume { name, size }).await?;
             show(&[resized], output, table)?;
         }
+        Verb::Limit { name, read_bps, write_bps, read_iops, write_iops } => {
+            let limit = LimitVolume { name, read_bps, write_bps, read_iops, write_iops };
+            let limited: Vec<_> = client.call(&limit).await?.into_iter().collect();
+            show(&limited, output, table)?;
+        }
         Verb::Who { name } => show(&client.call(&VolumeUsers { name }).await?, output, users)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A limit in bytes; 0, which lifts it, is written `none`.
+fn bytes(text: &str) -> Result<u64, String> {
+    if text == "none" {
+        return Ok(0);
+    }
+    let size: ByteSize = text.parse().map_err(|error| format!("{error}"))?;
+    Some(size.bytes()).filter(|bytes| *bytes >= 4096).ok_or("at least 4096 are needed".to_owned())
+}
+
+/// A limit in operations; 0, which lifts it, is written `none`.
+fn operations(text: &str) -> Result<u64, String> {
+    if text == "none" {
+        return Ok(0);
+    }
+    let number = text.parse().ok().filter(|number| (1..=4_294_967_295).contains(number));
+    number.ok_or_else(|| "a number from 1 to 4294967295 is expected".to_owned())
 }
 
 fn show<T: Serialize>(

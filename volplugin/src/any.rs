@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dockline_types::ByteSize;
-use dockline_vol_core::{VolumeName, VolumeRecord};
+use dockline_vol_core::{Limits, VolumeName, VolumeRecord};
 
 use crate::backend::{Backend, BackendError, Capacity, Disk, Found};
 use crate::logical::LogicalDisks;
@@ -46,6 +46,10 @@ impl Backend for AnyBackend {
 
     async fn grow(&self, record: &VolumeRecord, size: ByteSize) -> Result<ByteSize, BackendError> {
         either!(self, backend => backend.grow(record, size).await)
+    }
+
+    async fn relimit(&self, record: &VolumeRecord, limits: Limits) -> Result<(), BackendError> {
+        either!(self, backend => backend.relimit(record, limits).await)
     }
 
     async fn attach(&self, record: &VolumeRecord) -> Result<Disk, BackendError> {

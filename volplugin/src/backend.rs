@@ -12,7 +12,7 @@ use dockline_exec::ExecError;
 use dockline_lvm::LvmError;
 use dockline_mounts::{BlockDevice, DeviceNumber, LoopDevice, LoopError};
 use dockline_types::ByteSize;
-use dockline_vol_core::{Class, VolumeName, VolumeRecord};
+use dockline_vol_core::{Class, Limits, VolumeName, VolumeRecord};
 
 /// Why a backend did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -198,6 +198,13 @@ pub trait Backend: Send + Sync + 'static {
         record: &VolumeRecord,
         size: ByteSize,
     ) -> impl Future<Output = Result<ByteSize, BackendError>> + Send;
+
+    /// Keeps other limits with a volume.
+    fn relimit(
+        &self,
+        record: &VolumeRecord,
+        limits: Limits,
+    ) -> impl Future<Output = Result<(), BackendError>> + Send;
 
     /// Sizes are rounded up to a multiple of this.
     fn step(&self) -> ByteSize;

@@ -5,6 +5,7 @@
 //!   volumes, [`any`] is either.
 //! * [`mkfs`]: file systems on new disks, and only there.
 //! * [`host`]: the host's own mounts of volumes, which containers' mounts are made from.
+//! * [`throttle`]: limits of a control group on a device.
 //! * [`uses`]: which uses Docker has begun and not ended, kept over restarts of this process.
 //! * [`durable`]: files that survive a power cut.
 //!
@@ -23,6 +24,7 @@ pub mod logical;
 pub mod loopfile;
 pub mod mkfs;
 pub mod status;
+pub mod throttle;
 pub mod uses;
 
 /// Runs blocking work on a thread for that. Only a panic in it, which is a bug, can fail; it goes

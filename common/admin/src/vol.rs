@@ -28,6 +28,28 @@ impl Verb for ResizeVolume {
     type Answer = VolumeInfo;
 }
 
+/// Changes how fast each container may read and write a volume, at once and for good. What is not
+/// mentioned stays; 0 lifts a limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitVolume {
+    /// The volume.
+    pub name: String,
+    /// Bytes read in a second.
+    pub read_bps: Option<u64>,
+    /// Bytes written in a second.
+    pub write_bps: Option<u64>,
+    /// Reads in a second.
+    pub read_iops: Option<u64>,
+    /// Writes in a second.
+    pub write_iops: Option<u64>,
+}
+
+impl Verb for LimitVolume {
+    const NAME: &'static str = "volumes/limit";
+    /// The volume, unless it was removed meanwhile.
+    type Answer = Option<VolumeInfo>;
+}
+
 /// Who has a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeUsers {

@@ -11,6 +11,7 @@
 mod fs;
 mod layout;
 mod ledger;
+mod limits;
 mod name;
 mod options;
 mod owner;
@@ -21,6 +22,7 @@ mod tags;
 pub use fs::FsKind;
 pub use layout::{Class, ClassError, Layout};
 pub use ledger::{BootId, Ledger, LedgerError, MountId, MountIdError, Mounted, Unmounted};
+pub use limits::{Limits, bytes_per_second, operations_per_second};
 pub use name::{VolumeName, VolumeNameError};
 pub use options::{Defaults, Difference, OptionError, VolumeOptions, VolumeSettings, option_help};
 pub use owner::{DirMode, ModeError, RootOwner};

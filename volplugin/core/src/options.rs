@@ -9,7 +9,9 @@ use std::fmt;
 
 use dockline_types::ByteSize;
 
-use crate::{Class, DirMode, FsKind, Layout, RootOwner};
+use crate::{
+    Class, DirMode, FsKind, Layout, Limits, RootOwner, bytes_per_second, operations_per_second,
+};
 
 /// Sizes are rounded up to this, so that every file system's blocks and every backend's extents
 /// fit.
@@ -76,6 +78,7 @@ pub struct VolumeOptions {
     mode: Option<DirMode>,
     layout: Option<Layout>,
     class: Option<Class>,
+    limits: Limits,
 }
 
 /// What a volume is like.
@@ -91,6 +94,8 @@ pub struct VolumeSettings {
     pub layout: Option<Layout>,
     /// The class of the group it is in, if its creator said so.
     pub class: Option<Class>,
+    /// How fast each container may read and write it, as it was made; that changes later.
+    pub limits: Limits,
 }
 
 /// An option that says something else than what a volume is like.
@@ -114,7 +119,7 @@ struct Known {
     read: fn(&mut VolumeOptions, &str) -> Result<(), Reason>,
 }
 
-const KNOWN: [Known; 7] = [
+const KNOWN: [Known; 11] = [
     Known {
         option: "size",
         allowed: || "a size as in 512MiB or 10GiB".to_owned(),
@@ -171,6 +176,40 @@ const KNOWN: [Known; 7] = [
             Ok(())
         },
     },
+    Known {
+        option: "read-bps",
+        allowed: || "bytes a second as in 10MiB".to_owned(),
+        read: |options, value| {
+            options.limits.read_bps = bytes_per_second(value).map_err(|text| Some(text.into()))?;
+            Ok(())
+        },
+    },
+    Known {
+        option: "write-bps",
+        allowed: || "bytes a second as in 10MiB".to_owned(),
+        read: |options, value| {
+            options.limits.write_bps = bytes_per_second(value).map_err(|text| Some(text.into()))?;
+            Ok(())
+        },
+    },
+    Known {
+        option: "read-iops",
+        allowed: || "operations a second as in 200".to_owned(),
+        read: |options, value| {
+            options.limits.read_iops =
+                operations_per_second(value).map_err(|text| Some(text.into()))?;
+            Ok(())
+        },
+    },
+    Known {
+        option: "write-iops",
+        allowed: || "operations a second as in 200".to_owned(),
+        read: |options, value| {
+            options.limits.write_iops =
+                operations_per_second(value).map_err(|text| Some(text.into()))?;
+            Ok(())
+        },
+    },
 ];
 
 fn because(error: impl Error + Send + Sync + 'static) -> Reason {
@@ -223,8 +262,8 @@ impl VolumeOptions {
             gid: self.gid.unwrap_or_default(),
             mode: self.mode.unwrap_or_default(),
         };
-        let (layout, class) = (self.layout, self.class.clone());
-        Ok(VolumeSettings { size, fs, owner, layout, class })
+        let (layout, class, limits) = (self.layout, self.class.clone(), self.limits);
+        Ok(VolumeSettings { size, fs, owner, layout, class, limits })
     }
 
     /// Where these options differ from what a volume is like, whose size is a multiple of `step`.

@@ -8,7 +8,7 @@ use dockline_types::ByteSize;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Class, FsKind, Layout, RootOwner, VolumeName, VolumeSettings};
+use crate::{Class, FsKind, Layout, Limits, RootOwner, VolumeName, VolumeSettings};
 
 /// The version of the form that is written.
 const VERSION: u64 = 1;
@@ -133,6 +133,9 @@ pub struct VolumeRecord {
     /// The class of the group it is in, where groups have classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
+    /// How fast each container may read and write it.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
 }
 
 impl VolumeRecord {
@@ -144,6 +147,7 @@ impl VolumeRecord {
             owner: self.owner,
             layout: self.layout,
             class: self.class.clone(),
+            limits: self.limits,
         }
     }
 

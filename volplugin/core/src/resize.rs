@@ -69,6 +69,7 @@ mod tests {
             created_at: std::time::SystemTime::UNIX_EPOCH.into(),
             layout: None,
             class: None,
+            limits: crate::Limits::default(),
         };
         let grown =
             |bytes, step| record.grown(ByteSize::from_bytes(bytes), ByteSize::from_mib(step));

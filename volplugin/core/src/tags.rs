@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use dockline_types::ByteSize;
 
-use crate::{RootOwner, Timestamp, VolumeName, VolumeRecord};
+use crate::{Limits, RootOwner, Timestamp, VolumeName, VolumeRecord};
 
 /// What every tag of ours begins with.
 const PREFIX: &str = "dockline.";
@@ -47,6 +47,13 @@ impl Stage {
     }
 }
 
+impl Limits {
+    /// The tag that says so, of limits that are not none.
+    pub fn tag(&self) -> String {
+        format!("{PREFIX}limits={self}")
+    }
+}
+
 /// What the tags of a logical volume say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tagged {
@@ -79,6 +86,9 @@ impl VolumeRecord {
         ];
         tags.extend(self.layout.map(|layout| tag("layout", &layout)));
         tags.extend(self.class.as_ref().map(|class| tag("class", class)));
+        if !self.limits.is_none() {
+            tags.push(self.limits.tag());
+        }
         tags
     }
 
@@ -132,6 +142,7 @@ fn read(facts: &BTreeMap<&str, &str>, size: ByteSize) -> Result<Tagged, String> 
         created_at: Timestamp::try_from(made).map_err(|_| wrong("made"))?,
         layout: optional(facts, "layout")?,
         class: optional(facts, "class")?,
+        limits: optional(facts, "limits")?.unwrap_or_default(),
     };
     Ok(Tagged::Ours(stage, Box::new(record)))
 }
@@ -162,6 +173,7 @@ mod tests {
             created_at: Timestamp::try_from("2026-11-22T01:50:26Z".to_owned()).unwrap(),
             layout: Some(Layout::Thin),
             class: Some("ssd".parse().unwrap()),
+            limits: "1048576:0:0:200".parse().unwrap(),
         }
     }
 
@@ -178,6 +190,7 @@ mod tests {
             "dockline.made=2026-11-22T01:50:26Z",
             "dockline.layout=thin",
             "dockline.class=ssd",
+            "dockline.limits=1048576:0:0:200",
         ];
         assert_eq!(record().to_tags(Stage::Ready), tags);
         let mut shuffled = tags.map(str::to_owned).to_vec();

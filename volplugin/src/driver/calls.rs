@@ -54,9 +54,10 @@ impl<B: Backend> VolumeDriver for Driver<B> {
             }
         }
         let (id, created_at) = birth().await?;
-        let VolumeSettings { size, fs, owner, layout, class } = settings;
+        let VolumeSettings { size, fs, owner, layout, class, limits } = settings;
         let name_of = name.clone();
-        let record = VolumeRecord { name: name_of, id, size, fs, owner, created_at, layout, class };
+        let record =
+            VolumeRecord { name: name_of, id, size, fs, owner, created_at, layout, class, limits };
         let record = self.shared.backend.create(&record).await?;
         tracing::info!(volume = %name, id = %record.id, %size, %fs, "made");
         self.change_table(|table| table.insert(name, Entry::new(Found::Whole(record))));
@@ -92,6 +93,7 @@ impl<B: Backend> VolumeDriver for Driver<B> {
         let mounted = self.shared.host.mount(&self.shared.backend, &record).await;
         mounted.map_err(|source| DriverError::Host { name: name.clone(), source })?;
         self.set_mounted(&name, true);
+        self.note_mount();
         let of = name.clone();
         let begun = self.shared.uses.change(move |uses| uses.mount(&of, &id));
         if let Err(error) = begun.await {
@@ -234,6 +236,9 @@ fn status(record: &VolumeRecord, entry: &Entry) -> Map<String, Value> {
     say("mounted", json!(entry.mounted));
     if let Some(layout) = record.layout {
         say("layout", json!(layout));
+    }
+    if !record.limits.is_none() {
+        say("limits", json!(record.limits));
     }
     if let Some(class) = &record.class {
         say("class", json!(class));

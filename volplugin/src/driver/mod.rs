@@ -6,11 +6,12 @@
 
 mod calls;
 mod error;
+mod limits;
 mod operate;
 mod reconcile;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use dockline_mounts::Usage;
@@ -77,6 +78,8 @@ struct Shared<B> {
     uses: Uses,
     defaults: Defaults,
     changes: Keyed<VolumeName>,
+    /// When a volume was last mounted; limits are looked after often then.
+    last_mount: Mutex<Option<tokio::time::Instant>>,
     /// Whether the backend has told what volumes there are.
     read: watch::Sender<bool>,
     table: RwLock<BTreeMap<VolumeName, Entry>>,
@@ -106,12 +109,15 @@ impl<B: Backend> Driver<B> {
     ) -> Result<Self, DriverError> {
         let (changes, table, read) =
             (Keyed::default(), RwLock::default(), watch::Sender::new(false));
-        let shared = Arc::new(Shared { backend, host, uses, defaults, changes, read, table });
+        let last_mount = Mutex::default();
+        let shared =
+            Arc::new(Shared { last_mount, backend, host, uses, defaults, changes, read, table });
         let driver = Self { shared };
         driver.keep_reading();
         // As a rule it is there at once, and nobody hears that it was not.
         let _ = driver.wait_read(START_PATIENCE).await;
         driver.keep_reconciling();
+        driver.keep_limiting();
         Ok(driver)
     }
 

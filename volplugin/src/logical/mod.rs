@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use dockline_lvm::{Command, Logical, Lvm, LvmError, Picture};
 use dockline_types::ByteSize;
-use dockline_vol_core::{Layout, Stage, Tagged, VolumeId, VolumeName, VolumeRecord};
+use dockline_vol_core::{Layout, Limits, Stage, Tagged, VolumeId, VolumeName, VolumeRecord};
 use tokio::time::MissedTickBehavior;
 
 use crate::backend::{Backend, BackendError, Capacity, Disk, Found};
@@ -300,6 +300,19 @@ impl Backend for LogicalDisks {
             Some(logical) => Ok(logical.size),
             None => Err(extended.err().unwrap_or(BackendError::Taken { at: place.path().into() })),
         }
+    }
+
+    async fn relimit(&self, record: &VolumeRecord, limits: Limits) -> Result<(), BackendError> {
+        let tags = |limits: Limits, option: &str| {
+            let tag = (!limits.is_none()).then(|| [option.to_owned(), limits.tag()]);
+            tag.into_iter().flatten()
+        };
+        if record.limits == limits {
+            return Ok(());
+        }
+        let change = Command::new("lvchange").args(tags(record.limits, "--deltag"));
+        let change = change.args(tags(limits, "--addtag")).arg(self.place(record)?.path());
+        self.run(change).await
     }
 
     async fn attach(&self, record: &VolumeRecord) -> Result<Disk, BackendError> {

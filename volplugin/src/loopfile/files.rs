@@ -134,6 +134,11 @@ impl Files {
         });
         longer.map_err(BackendError::storage("enlarge", &image))?;
         reached(Step::Enlarged)?;
+        self.rewrite(record)
+    }
+
+    /// Replaces a volume's record.
+    pub(super) fn rewrite(&self, record: &VolumeRecord) -> Result<(), BackendError> {
         let folder = self.volume(&record.name);
         let (path, new) = (folder.join(RECORD), folder.join("volume.json.new"));
         remove(&new)?;

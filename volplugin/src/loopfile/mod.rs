@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use dockline_mounts::{LoopDevice, LoopError};
 use dockline_types::ByteSize;
-use dockline_vol_core::{VolumeName, VolumeRecord};
+use dockline_vol_core::{Limits, VolumeName, VolumeRecord};
 
 use crate::backend::{Backend, BackendError, Capacity, Disk, Found, Kept};
 use crate::blocking;
@@ -150,6 +150,11 @@ impl Backend for LoopFiles {
         })
         .await?;
         Ok(size)
+    }
+
+    async fn relimit(&self, record: &VolumeRecord, limits: Limits) -> Result<(), BackendError> {
+        let record = VolumeRecord { limits, ..record.clone() };
+        self.with_files(move |files| files.rewrite(&record)).await
     }
 
     async fn attach(&self, record: &VolumeRecord) -> Result<Disk, BackendError> {

@@ -46,6 +46,7 @@ fn record() -> VolumeRecord {
         created_at: std::time::SystemTime::now().into(),
         layout: None,
         class: None,
+        limits: Default::default(),
     }
 }
 

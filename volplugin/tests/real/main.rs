@@ -5,5 +5,6 @@ mod daemon;
 mod faults;
 mod growth;
 mod life;
+mod limits;
 mod nodes;
 mod support;

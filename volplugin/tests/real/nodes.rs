@@ -330,3 +330,46 @@ async fn volumes_grow_while_they_are_written_to() {
     println!("{}", host.node.sh("/lab/bin/dockline volume ls").await.unwrap());
     host.lab.down().await.unwrap();
 }
+
+#[tokio::test]
+async fn limits_hold_on_cgroup_v2_and_come_back_after_a_restart() {
+    let host = Host::boot("limits", Userland::Debian12).await.unwrap();
+    host.create("a", json!({ "size": "300M", "write-bps": "1MiB" })).await.unwrap();
+    let at = host.mount("a").await;
+    let container = format!(
+        "mkdir /sys/fs/cgroup/c; mkfifo /run/go; exec unshare -m --propagation private sh -c '\
+         echo $$ >/sys/fs/cgroup/c/cgroup.procs; while read line </run/go; do \
+         dd if=/dev/zero of={at}/file bs=256K count=40 oflag=direct status=none; touch /run/done; done'"
+    );
+    host.node.start("container", Cmd::sh(container)).await.unwrap();
+    let in_force = async |rule: &str| {
+        let look = Cmd::sh(format!("grep -q '{rule}' /sys/fs/cgroup/c/io.max"));
+        host.node.wait_for(rule, Duration::from_secs(10), look).await.unwrap();
+    };
+    let write = async || {
+        let script = "rm -f /run/done; s=$(date +%s%N); echo >/run/go; \
+            while ! test -e /run/done; do sleep 0.01; done; echo $((($(date +%s%N) - s) / 1000000))";
+        host.node.sh(script).await.unwrap().parse::<u64>().unwrap()
+    };
+    in_force("wbps=1048576").await;
+    let one = write().await;
+    host.node.sh("/lab/bin/dockline volume limit a --write-bps 5MiB").await.unwrap();
+    in_force("wbps=5242880").await;
+    let five = write().await;
+    println!("10 MiB: {one} ms at 1 MiB/s, {five} ms at 5 MiB/s");
+    assert!(one > 9_000 && five > 1_800, "{one} ms, {five} ms");
+    // Not held up by being looked after: a busy machine may add to it, though not this much.
+    assert!(one < 20_000 && five < 10_000, "{one} ms, {five} ms");
+
+    host.node.kill_program("dockline-vol").await.unwrap();
+    host.node
+        .sh("echo \"$(cut -d' ' -f1 /sys/fs/cgroup/c/io.max) wbps=max\" >/sys/fs/cgroup/c/io.max")
+        .await
+        .unwrap();
+    host.start().await.unwrap();
+    in_force("wbps=5242880").await;
+    host.node.sh("/lab/bin/dockline volume limit a --write-bps none").await.unwrap();
+    let left = host.node.sh("cat /sys/fs/cgroup/c/io.max").await.unwrap();
+    assert_eq!(left, "", "lifted at once");
+    host.lab.down().await.unwrap();
+}
