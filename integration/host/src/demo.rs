@@ -136,7 +136,9 @@ impl<'a> Demo<'a> {
         let links: Vec<Value> = serde_json::from_slice(&links.stdout)?;
         let port = links.iter().find(|link| link["ifindex"] == peer);
         let port = port.and_then(|link| link["ifname"].as_str());
-        let port = port.context("the other end of eth0 is not on this host")?.to_owned();
+        let port = port.context("the other end of eth0 is not on this host")?;
+        // The port is the far end of the same wire (docs/network.md).
+        let port = port.replacen("dh-", "dl-", 1);
         let vlan = ovs_vsctl(self.place, &["get", "port", &port, "tag"]).await?;
         Ok(Connection { address, mac, port, vlan })
     }

@@ -3,6 +3,8 @@
 //! What is known of it stands in the [marks](crate::marks) of its port in OVSDB and nowhere else,
 //! so that it is there exactly as long as the port is.
 
+use std::net::IpAddr;
+
 use dockline_plugin_specs::network::{
     CreateEndpoint, EndpointInterface, InterfaceName, Joined, PORT_MAP,
 };
@@ -11,6 +13,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::endpoint_options::{EndpointOptionError, EndpointOptions};
+use crate::identity::Identity;
 use crate::names::PortNames;
 use crate::network::Network;
 use crate::options::PublishedPorts;
@@ -84,6 +87,18 @@ impl Endpoint {
     /// Whether the other is this endpoint, whatever its limits are by now.
     pub fn is_same(&self, other: &Self) -> bool {
         *other == Self { limits: other.limits, ..self.clone() }
+    }
+
+    /// Who its container is.
+    pub fn identity(&self) -> Identity {
+        let (mut ipv4, mut ipv6) = (None, None);
+        for address in [self.ipv4, self.ipv6].into_iter().flatten() {
+            match address.addr() {
+                IpAddr::V4(address) => ipv4 = Some(address),
+                IpAddr::V6(address) => ipv6 = Some(address),
+            }
+        }
+        Identity { mac: self.mac, ipv4, ipv6, trunk: self.trunk.is_some() }
     }
 
     /// The names of its devices.

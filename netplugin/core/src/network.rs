@@ -6,7 +6,7 @@ use dockline_plugin_specs::network::{CreateNetwork, IpamData};
 use dockline_types::{NetworkId, PoolCidr, VlanId};
 use serde::{Deserialize, Serialize};
 
-use crate::options::{Mtu, NetworkOptions, OptionError, PublishedPorts};
+use crate::options::{Mtu, NetworkOptions, OptionError, PortSecurity, PublishedPorts};
 use crate::rate::Limits;
 
 /// The smallest MTU of a link that carries IPv6 (RFC 8200).
@@ -47,6 +47,9 @@ pub struct Network {
     pub published_ports: PublishedPorts,
     /// Its IPv4 and IPv6 subnets.
     pub subnets: Vec<Subnet>,
+    /// Whether its containers are held to their own addresses.
+    #[serde(default)]
+    pub port_security: PortSecurity,
     /// What each of its containers may receive and send.
     #[serde(default)]
     pub limits: Limits,
@@ -70,6 +73,7 @@ impl Network {
             internal: request.options.internal.unwrap_or(false),
             published_ports: options.published_ports,
             subnets,
+            port_security: options.port_security,
             limits: options.limits.over(Limits::default()).map_err(OptionError::from)?,
         })
     }
@@ -155,6 +159,7 @@ mod tests {
         // As it was written before networks had limits.
         let mut older: serde_json::Value = serde_json::from_slice(&record).unwrap();
         older.as_object_mut().unwrap().remove("limits");
+        older.as_object_mut().unwrap().remove("port_security");
         let read: Network = serde_json::from_value(older).unwrap();
         assert_eq!(read, Network { limits: Limits::default(), ..made });
     }

@@ -34,6 +34,9 @@ pub enum OptionError {
     /// Not one of the words.
     #[error("network option published-ports={0:?}: refuse or ignore is expected")]
     PublishedPorts(String),
+    /// Not one of the words.
+    #[error("network option port-security={0:?}: on or off is expected")]
+    PortSecurity(String),
     /// A limit is wrong.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -73,6 +76,17 @@ pub enum PublishedPorts {
     Ignore,
 }
 
+/// Whether a container is held to its own addresses in what it sends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortSecurity {
+    /// It is: see [`crate::identity`].
+    #[default]
+    On,
+    /// It may send what it likes, as routers and load balancers must.
+    Off,
+}
+
 /// What a user may say of a network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NetworkOptions {
@@ -82,6 +96,8 @@ pub struct NetworkOptions {
     pub mtu: Option<Mtu>,
     /// `published-ports`: see [`PublishedPorts`].
     pub published_ports: PublishedPorts,
+    /// `port-security`: see [`PortSecurity`].
+    pub port_security: PortSecurity,
     /// `rx-rate`, `rx-burst`, `tx-rate`, `tx-burst`: of each of its containers.
     pub limits: LimitOptions,
 }
@@ -89,7 +105,7 @@ pub struct NetworkOptions {
 type Setter = fn(&mut NetworkOptions, &str) -> Result<(), OptionError>;
 
 /// Every option and what sets it.
-const TABLE: [(&str, Setter); 7] = [
+const TABLE: [(&str, Setter); 8] = [
     ("vlan", |options, value| {
         options.vlan = Some(value.parse().map_err(OptionError::Vlan)?);
         Ok(())
@@ -106,6 +122,14 @@ const TABLE: [(&str, Setter); 7] = [
             "refuse" => PublishedPorts::Refuse,
             "ignore" => PublishedPorts::Ignore,
             _ => return Err(OptionError::PublishedPorts(short(value))),
+        };
+        Ok(())
+    }),
+    ("port-security", |options, value| {
+        options.port_security = match value {
+            "on" => PortSecurity::On,
+            "off" => PortSecurity::Off,
+            _ => return Err(OptionError::PortSecurity(short(value))),
         };
         Ok(())
     }),
@@ -151,11 +175,17 @@ mod tests {
 
     #[test]
     fn each_option_sets_its_field() {
-        let given = [("vlan", "100"), ("mtu", "9000"), ("published-ports", "ignore")];
+        let given = [
+            ("vlan", "100"),
+            ("mtu", "9000"),
+            ("published-ports", "ignore"),
+            ("port-security", "off"),
+        ];
         let expected = NetworkOptions {
             vlan: Some(100.try_into().unwrap()),
             mtu: Mtu::new(9000),
             published_ports: PublishedPorts::Ignore,
+            port_security: PortSecurity::Off,
             ..NetworkOptions::default()
         };
         assert_eq!(parse(&given), Ok(expected));
@@ -171,6 +201,7 @@ mod tests {
             ("mtu", "67", "mtu=\"67\": a number of bytes from 68 to 65535"),
             ("mtu", "+1500", "mtu=\"+1500\""),
             ("published-ports", "yes", "refuse or ignore"),
+            ("port-security", "no", "on or off is expected"),
             ("rx-rate", "0mbit", "option rx-rate: \"0mbit\" would cut the container off"),
             ("tx-rate", "99999999999999999999gbit", "option tx-rate: "),
             ("tx-burst", "1", "option tx-burst=1B: 10000B to 1GiB is expected"),
@@ -178,7 +209,7 @@ mod tests {
                 "vlna",
                 "100",
                 "unknown network option vlna=\"100\": the options are vlan, mtu, published-ports, \
-                 rx-rate, rx-burst, tx-rate, tx-burst",
+                 port-security, rx-rate, rx-burst, tx-rate, tx-burst",
             ),
         ] {
             let error = chain(&parse(&[(key, value)]).unwrap_err());

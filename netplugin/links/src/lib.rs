@@ -6,6 +6,7 @@
 
 mod error;
 mod generic;
+mod guard;
 mod link;
 mod shaper;
 mod wire;
@@ -15,11 +16,14 @@ use std::time::Duration;
 
 use dockline_types::{IfName, MacAddr};
 use futures_util::{Stream, StreamExt};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use tokio::task::JoinHandle;
 
 pub use error::LinkError;
+pub use guard::SockFilter;
 pub use link::{Counters, Kind, Link, Peer};
 pub use shaper::{Shape, Shaped};
 pub use wire::WireSpec;
@@ -172,6 +176,20 @@ impl Links {
     ) -> Result<(), LinkError> {
         let request = self.handle.link().change(to.build());
         self.done(name.as_str(), || format!("{verb} {name}"), request.execute()).await
+    }
+
+    /// Sends a request that the library has no words for.
+    async fn sent(
+        &self,
+        request: NetlinkMessage<RouteNetlinkMessage>,
+    ) -> Result<(), rtnetlink::Error> {
+        let mut answers = self.handle.clone().request(request)?;
+        while let Some(answer) = answers.next().await {
+            if let NetlinkPayload::Error(error) = answer.payload {
+                return Err(rtnetlink::Error::NetlinkError(error));
+            }
+        }
+        Ok(())
     }
 
     async fn done(

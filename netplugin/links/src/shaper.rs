@@ -5,11 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
 use nix::errno::Errno;
 use rtnetlink::packet_core::{
-    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
-    NetlinkPayload, Nla, NlasIterator,
+    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, Nla,
+    NlasIterator,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption, TcStats2};
@@ -89,18 +88,8 @@ impl Links {
         };
         let mut request = NetlinkMessage::from(request);
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        let mut handle = self.handle.clone();
-        let sent = async move {
-            let mut answers = handle.request(request)?;
-            while let Some(answer) = answers.next().await {
-                if let NetlinkPayload::Error(error) = answer.payload {
-                    return Err(rtnetlink::Error::NetlinkError(error));
-                }
-            }
-            Ok(())
-        };
         let what = || format!("limit what device {index} sends");
-        match self.done(&index.to_string(), what, sent).await {
+        match self.done(&index.to_string(), what, self.sent(request)).await {
             Err(LinkError::Kernel { source, .. }) if shape.is_none() && is_no_queue(&source) => {
                 Ok(())
             }

@@ -14,10 +14,10 @@ use rtnetlink::packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, L
 use crate::{Deleted, LinkError, Links, VethSpec, named};
 
 /// The ingress queue of a device, to which filters are attached.
-const INGRESS: u32 = 0xffff_0000;
+pub(crate) const INGRESS: u32 = 0xffff_0000;
 
 /// `ETH_P_ALL`: every protocol. The kernel wants it in the network's byte order.
-const EVERY_PROTOCOL: u16 = 0x0003_u16.to_be();
+pub(crate) const EVERY_PROTOCOL: u16 = 0x0003_u16.to_be();
 
 /// A wire to make.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dockline_links::{LinkError, WireSpec};
 use dockline_net_core::marks::MarksError;
+use dockline_net_core::options::PortSecurity;
 use dockline_net_core::{Endpoint, Network, PortNames};
 use dockline_ovsdb::Datapath;
 use dockline_ovsdb::switch::{Marks, Native, PortError, PortKind, PortSpec, Until, VlanMode};
@@ -86,6 +87,11 @@ impl Switch {
                 self.links.create_wire(&wire).await?;
             }
             made => made?,
+        }
+        if network.port_security == PortSecurity::On {
+            let program = endpoint.identity().program();
+            let program: Vec<_> = program.iter().map(|it| (it.code, it.yes, it.no, it.k)).collect();
+            self.links.guard(self.links.index(&names.host).await?, &program).await?;
         }
         self.limit(names, &endpoint.limits).await?;
         if let Datapath::Userspace(_) = datapath {

@@ -6,6 +6,7 @@
 mod calls;
 mod crashes;
 mod host;
+mod identity;
 mod janitor;
 mod limits;
 mod outages;

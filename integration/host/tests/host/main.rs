@@ -5,6 +5,7 @@
 mod bad_input;
 mod demonstration;
 mod garbage;
+mod networks;
 mod restarts;
 mod support;
 mod volumes;

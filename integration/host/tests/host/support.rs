@@ -55,7 +55,8 @@ pub(crate) async fn container_devices(suite: &Suite) -> Result<Vec<String>> {
     let links = suite.run("ip", &["-json", "link", "show"]).await?;
     let links: Vec<Value> = serde_json::from_str(&links)?;
     let names = links.iter().filter_map(|link| link["ifname"].as_str());
-    let ours = names.filter(|name| name.starts_with("dl-") || name.starts_with("dc-"));
+    let ours = names
+        .filter(|name| ["dc-", "dh-", "dl-", "ds-"].iter().any(|prefix| name.starts_with(prefix)));
     Ok(ours.map(str::to_owned).collect())
 }
 
