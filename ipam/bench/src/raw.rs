@@ -17,7 +17,7 @@ use crate::stage::Stage;
 const VALUE: usize = 64;
 
 /// How many entries a page has: as many as the daemon's.
-const PAGE: usize = 1000;
+const PAGE: usize = dockline_store::MAX_PAGE;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("bare");
 
