@@ -29,10 +29,20 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
+        // Also after a failure, when nobody has ended the container.
         let procs = self.0.join("cgroup.procs");
-        let gone = || std::fs::read_to_string(&procs).is_ok_and(|procs| procs.is_empty());
         let bound = Instant::now();
-        while !gone() && bound.elapsed() < Duration::from_secs(5) {
+        while bound.elapsed() < Duration::from_secs(5) {
+            let left = std::fs::read_to_string(&procs).unwrap_or_default();
+            if left.is_empty() {
+                break;
+            }
+            for pid in left.lines().filter_map(|pid| pid.parse().ok()) {
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
             std::thread::yield_now();
         }
         let _ = std::fs::remove_dir(&self.0);
