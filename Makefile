@@ -1,7 +1,7 @@
 # What a person types. Each target is one command; the work is done by cargo and the programs under
 # integration/.
 
-.PHONY: help up down purge test check captures lab lab-images bench-run bench-net
+.PHONY: help up down purge test check captures lab lab-images bench-run bench-ipam bench-net
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -60,6 +60,11 @@ bench-run: ## docker run and network connect beside Docker's bridge and macvlan
 	@integration/prepare.sh test
 	cargo build --release --workspace --bins
 	target/release/dockline-bench run
+
+bench-ipam: ## Addresses beside bare transactions of etcd and of the file
+	@integration/prepare.sh test
+	cargo build --release --package dockline-ipam --package dockline-bench-ipam
+	target/release/dockline-bench-ipam
 
 bench-net: ## Docker's calls for one endpoint beside bare OVSDB and ovs-vsctl (BENCH_PORTS=0,500,2000)
 	@integration/prepare.sh test

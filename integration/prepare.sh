@@ -4,10 +4,10 @@
 set -eu
 
 run="docker.io openvswitch-switch lvm2 xfsprogs e2fsprogs iproute2 busybox-static util-linux kmod"
-# protoc and its own .proto files: for the client of etcd.
-build="gcc libc6-dev protobuf-compiler libprotobuf-dev"
+# protoc and its own .proto files for the client of etcd; liblvm2cmd for the volumes' helper.
+build="gcc libc6-dev protobuf-compiler libprotobuf-dev liblvm2-dev"
 test="$run user-mode-linux debootstrap btrfs-progs thin-provisioning-tools udev kmod \
-    etcd-server etcd-client openssl iperf3 fio ethtool procps"
+    etcd-server etcd-client openssl iperf3 fio ethtool procps libclang-dev"
 
 say() { printf '==> %s\n' "$*"; }
 

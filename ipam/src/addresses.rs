@@ -51,12 +51,13 @@ enum Held {
     Again(Revision),
 }
 
-fn now() -> u64 {
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
     // A clock before 1970 says nothing worth an error.
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn address_key(pool: &PoolKey, address: IpAddr) -> Result<Key, IpamError> {
+pub(crate) fn address_key(pool: &PoolKey, address: IpAddr) -> Result<Key, IpamError> {
     key(&Place::Address(pool.clone(), address))
 }
 
@@ -77,12 +78,18 @@ impl<S: Store> Engine<S> {
                 Ok(address)
             }
             (None, Holder::Gateway { .. }) => self.hold_gateway(&pool, &holder).await,
-            (None, _) => self.hold_next(&pool, id, &holder).await,
+            (None, _) => match self.view.reserved_for(id.key(), &holder) {
+                Some(address) => {
+                    self.hold_named(&pool, address, &holder).await?;
+                    Ok(address)
+                }
+                None => self.hold_next(&pool, id, &holder).await,
+            },
         }
     }
 
     /// The pool, if it exists.
-    async fn existing(&self, key: &PoolKey) -> Result<Arc<Pool>, IpamError> {
+    pub(crate) async fn existing(&self, key: &PoolKey) -> Result<Arc<Pool>, IpamError> {
         for caught_up in [false, true] {
             if let Some(pool) = self.view.pool(key)
                 && !matches!(pool.state().record, Record::Absent)
@@ -192,10 +199,9 @@ impl<S: Store> Engine<S> {
                 }
             };
             let found: AddressRecord = read_record(&entry)?;
-            let Some(joined) = found.holder.joined_by(holder) else {
-                return Err(IpamError::InUse { address, holder: Box::new(found.holder) });
+            let Some(record) = found.joined_by(holder, now()) else {
+                return Err(IpamError::InUse { address, holder: Box::new(found) });
             };
-            let record = AddressRecord { holder: joined, ..found };
             let txn = Txn::replace(&entry, write_record(&record)?);
             if let Written::Done(_) = self.write_holder(pool, address, holder, txn).await? {
                 return Ok(());
@@ -213,7 +219,7 @@ impl<S: Store> Engine<S> {
     ) -> Result<Held, IpamError> {
         let place = address_key(&pool.key, address)?;
         self.settle(&place).await?;
-        let record = AddressRecord { holder: holder.clone(), since: now() };
+        let record = AddressRecord { holder: holder.clone(), since: now(), reserved: None };
         let (in_pool, remember) = self.pool_part(pool, address, holder)?;
         let compares = vec![Compare::Absent(place.clone()), in_pool];
         let mut ops = vec![Op::Put(place, write_record(&record)?)];
@@ -292,13 +298,12 @@ impl<S: Store> Engine<S> {
             let Some(entry) = self.store.get(place.clone()).await? else { return Ok(()) };
             let found: AddressRecord = read_record(&entry)?;
             let (before, nonce) = (found.holder.nonce_of(host).cloned(), self.nonce());
-            let Ok(rest) = found.holder.without(host, &nonce) else {
-                tracing::warn!(%address, %pool, holder = %found.holder, "not ours to release");
+            let Ok(rest) = found.without(host, &nonce) else {
+                tracing::warn!(%address, %pool, holder = %found, "not ours to release");
                 return Ok(());
             };
             let written = match rest {
-                Some(holder) => {
-                    let record = AddressRecord { holder, ..found };
+                Some(record) => {
                     let txn = Txn::replace(&entry, write_record(&record)?);
                     self.write(txn, Mark::Nonce(&nonce)).await
                 }
@@ -315,7 +320,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// After the release of an address: the pool may have been waiting for it to go.
-    async fn released(&self, pool: &PoolKey) -> Result<(), IpamError> {
+    pub(crate) async fn released(&self, pool: &PoolKey) -> Result<(), IpamError> {
         match self.view.record(pool) {
             Record::Known(record, _) if record.hosts.is_empty() => {
                 self.remove_if_unused(pool).await

@@ -109,12 +109,9 @@ impl<S: Store> Engine<S> {
             }
             Some(Place::Address(..)) => {
                 let found: AddressRecord = read_record(entry)?;
-                match found.holder.without(host, &nonce) {
+                match found.without(host, &nonce) {
                     Ok(None) => Some(Txn::remove(entry)),
-                    Ok(Some(holder)) => {
-                        let record = AddressRecord { holder, ..found };
-                        Some(Txn::replace(entry, write_record(&record)?))
-                    }
+                    Ok(Some(record)) => Some(Txn::replace(entry, write_record(&record)?)),
                     Err(_) => None,
                 }
             }

@@ -93,6 +93,8 @@ pub(crate) enum Written {
 pub(crate) enum Mark<'a> {
     /// By this host's nonce there.
     Nonce(&'a Nonce),
+    /// By nothing: what was done before looks like what another did.
+    Unmarked,
     /// The key is gone. That it was another who removed it makes no difference.
     Gone,
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use dockline_ipam_core::{
-    AddressError, Exhausted, Holder, NameError, OptionError, PoolError, PoolIdError, PoolKey,
+    AddressError, AddressRecord, Exhausted, NameError, OptionError, PoolError, PoolIdError, PoolKey,
 };
 use dockline_store::{LimitError, StoreError};
 
@@ -87,7 +87,7 @@ pub enum IpamError {
         /// The address.
         address: IpAddr,
         /// Who has it.
-        holder: Box<Holder>,
+        holder: Box<AddressRecord>,
     },
     /// Others change the same all the time.
     #[error("{what} is changed by others all the time: try again")]

@@ -8,8 +8,9 @@ use dockline_store::{Prefix, Revision, Scan, Store, StoreError, Watch};
 
 use crate::view::{Found, View};
 
-/// How many entries a page of the scan has.
-const PAGE: usize = 1000;
+/// How many entries a page of the scan has: as many as there may be, since etcd 3.4 walks through all
+/// that is left of the range for each page.
+const PAGE: usize = dockline_store::MAX_PAGE;
 
 /// How long to wait before a store that failed is scanned again.
 const AGAIN: Duration = Duration::from_millis(500);

@@ -5,6 +5,7 @@
 //! * `choice`: which store the configuration names.
 //! * `doubts`: writes whose outcome is unknown, until it is known and made good.
 //! * `view`, `follow`: the picture of the store in memory, and the task that keeps it true.
+//! * `verbs`: what operators can have done.
 //! * [`opening`]: the store, opened in the background; until then the plugin says what it waits for.
 
 mod addresses;
@@ -17,6 +18,7 @@ mod follow;
 pub mod opening;
 mod pools;
 mod status;
+mod verbs;
 mod view;
 
 use std::process::ExitCode;

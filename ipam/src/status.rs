@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use dockline_admin::Status;
-use dockline_daemon::{Admin, Context};
+use dockline_admin::ipam::{Addresses, Clear, Pools, Reserve, Unreserve};
+use dockline_admin::{Status, Verb};
+use dockline_daemon::{Admin, AdminError, Context, carry_out};
 use dockline_store::Store;
 
+use crate::engine::Engine;
 use crate::opening::Opening;
+use crate::verbs::VerbError;
 
 /// How many pools are shown one by one; the fullest ones.
 const SHOWN: usize = 16;
@@ -21,6 +24,12 @@ pub(crate) struct IpamAdmin<S> {
 impl<S> IpamAdmin<S> {
     pub(crate) fn new(context: Context, opening: Arc<Opening<S>>) -> Self {
         Self { context, opening }
+    }
+}
+
+impl<S: Store> IpamAdmin<S> {
+    async fn engine(&self) -> Result<Arc<Engine<S>>, VerbError> {
+        Ok(self.opening.engine().await?)
     }
 }
 
@@ -43,5 +52,28 @@ impl<S: Store> Admin for IpamAdmin<S> {
             status.counts.insert(format!("addresses of {pool}"), count);
         }
         status
+    }
+
+    async fn call(&self, verb: &str, body: &[u8]) -> Result<Vec<u8>, AdminError> {
+        match verb {
+            Reserve::NAME => {
+                carry_out(body, async |wish: Reserve| self.engine().await?.reserve(wish).await)
+                    .await
+            }
+            Unreserve::NAME => {
+                carry_out(body, async |wish: Unreserve| self.engine().await?.unreserve(wish).await)
+                    .await
+            }
+            Addresses::NAME => {
+                carry_out(body, async |wish: Addresses| self.engine().await?.list(wish).await).await
+            }
+            Pools::NAME => {
+                carry_out(body, async |_: Pools| self.engine().await?.pool_list().await).await
+            }
+            Clear::NAME => {
+                carry_out(body, async |wish: Clear| self.engine().await?.clear(wish).await).await
+            }
+            other => Err(AdminError::Unknown(other.to_owned())),
+        }
     }
 }

@@ -2,10 +2,14 @@
 //! in the store's order, and by nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use dockline_ipam_core::{LAYOUT, Picture, Place, PoolKey, PoolRecord, SpaceName};
+use dockline_ipam_core::{
+    AddressRecord, ContainerName, Holder, LAYOUT, Picture, Place, PoolKey, PoolRecord, Reservation,
+    SpaceName,
+};
 use dockline_store::{Entry, Event, Revision};
 use dockline_types::PoolCidr;
 use tokio::sync::watch;
@@ -62,9 +66,14 @@ struct Contents {
     /// When the pools of each space last changed.
     guards: BTreeMap<SpaceName, Revision>,
     foreign: BTreeSet<String>,
+    /// The addresses that are kept for somebody.
+    reserved: BTreeMap<PoolKey, BTreeMap<IpAddr, Reservation>>,
     /// The number of the layout, as it is written.
     layout: Option<String>,
 }
+
+/// What a record with a reservation has in it.
+const RESERVED: &[u8] = b"\"reserved\"";
 
 /// Foreign keys that are remembered by name, so that each is reported once.
 const FOREIGN: usize = 100;
@@ -92,9 +101,34 @@ impl Contents {
                 self.pool(key).state().record = record;
             }
             Some(Place::Address(key, address)) => {
-                self.pool(key).state().picture.hold(address);
+                self.pool(key.clone()).state().picture.hold(address);
+                self.reserve(&key, address, entry);
             }
             None => self.report(entry.key.to_string()),
+        }
+    }
+
+    /// Remembers for whom an address is kept, if it is.
+    fn reserve(&mut self, pool: &PoolKey, address: IpAddr, entry: &Entry) {
+        // Hardly any is, and reading a million records to learn so takes seconds.
+        let bytes = entry.value.as_bytes();
+        let mentioned = bytes.windows(RESERVED.len()).any(|window| window == RESERVED);
+        let record = mentioned.then(|| read_record::<AddressRecord>(entry).ok()).flatten();
+        match record.and_then(|record| record.reserved) {
+            Some(reservation) => {
+                let pool = self.reserved.entry(pool.clone()).or_default();
+                pool.insert(address, reservation);
+            }
+            None => self.forget_reservation(pool, address),
+        }
+    }
+
+    fn forget_reservation(&mut self, pool: &PoolKey, address: IpAddr) {
+        if let Some(reserved) = self.reserved.get_mut(pool) {
+            reserved.remove(&address);
+            if reserved.is_empty() {
+                self.reserved.remove(pool);
+            }
         }
     }
 
@@ -112,6 +146,7 @@ impl Contents {
             }
             Some(Place::Pool(key)) => self.pool(key).state().record = Record::Absent,
             Some(Place::Address(key, address)) => {
+                self.forget_reservation(&key, address);
                 self.pool(key).state().picture.release(address, rest_until);
             }
             Some(Place::Layout) | None => {}
@@ -184,6 +219,7 @@ impl View {
         self.write(|contents| {
             contents.guards = fresh.guards;
             contents.layout = fresh.layout;
+            contents.reserved = fresh.reserved;
             contents.foreign.append(&mut fresh.foreign);
             for (key, pool) in &contents.pools {
                 let (record, picture) = match fresh.pools.remove(key) {
@@ -238,6 +274,38 @@ impl View {
     /// The record of a pool.
     pub(crate) fn record(&self, key: &PoolKey) -> Record {
         self.pool(key).map_or(Record::Absent, |pool| pool.state().record.clone())
+    }
+
+    /// The address of a pool that is kept for a container.
+    pub(crate) fn reserved_for(&self, pool: &PoolKey, holder: &Holder) -> Option<IpAddr> {
+        self.read(|contents| {
+            let mut reserved = contents.reserved.get(pool)?.iter();
+            reserved.find(|(_, reservation)| reservation.is_for(holder)).map(|(ip, _)| *ip)
+        })
+    }
+
+    /// How many addresses of a pool are kept for somebody.
+    pub(crate) fn reservations(&self, pool: &PoolKey) -> u64 {
+        let count = |kept: &BTreeMap<_, _>| u64::try_from(kept.len()).unwrap_or(u64::MAX);
+        self.read(|contents| contents.reserved.get(pool).map_or(0, count))
+    }
+
+    /// The pools that have a record, a claim or an address.
+    pub(crate) fn pools(&self) -> Vec<Arc<Pool>> {
+        self.read(|contents| contents.pools.values().cloned().collect())
+    }
+
+    /// The reservation of this name in a pool.
+    pub(crate) fn reservation(
+        &self,
+        pool: &PoolKey,
+        name: &ContainerName,
+    ) -> Option<(IpAddr, Reservation)> {
+        self.read(|contents| {
+            let mut reserved = contents.reserved.get(pool)?.iter();
+            let found = reserved.find(|(_, reservation)| reservation.name == *name)?;
+            Some((*found.0, found.1.clone()))
+        })
     }
 
     /// The pools of a space.

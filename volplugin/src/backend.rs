@@ -9,9 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use dockline_exec::ExecError;
-use dockline_mounts::{DeviceNumber, LoopDevice, LoopError};
+use dockline_lvm::LvmError;
+use dockline_mounts::{BlockDevice, DeviceNumber, LoopDevice, LoopError};
 use dockline_types::ByteSize;
-use dockline_vol_core::{VolumeName, VolumeRecord};
+use dockline_vol_core::{Class, Limits, VolumeName, VolumeRecord};
 
 /// Why a backend did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,43 @@ pub enum BackendError {
     /// The disk could not be made a device.
     #[error("the volume's disk does not become a device")]
     Device(#[source] LoopError),
+    /// LVM did not do it.
+    #[error(transparent)]
+    Lvm(#[from] LvmError),
+    /// No volume group of the configuration is there.
+    #[error("no volume group for {} is there: configured are {configured}", Wanted(class.as_ref()))]
+    NoGroup {
+        /// The class that was asked for.
+        class: Option<Class>,
+        /// The groups that the configuration names, with their classes.
+        configured: String,
+    },
+    /// A thin volume needs a pool.
+    #[error(
+        "group {group} has no thin pool: `lvcreate -T -L SIZE {group}/pool` makes one, and \
+         layout=thick needs none"
+    )]
+    NoPool {
+        /// The group.
+        group: String,
+    },
+    /// The backend has no choice to make.
+    #[error("{option} needs volume groups: volumes are kept in files here (vol.groups is empty)")]
+    OnlyFiles {
+        /// The option that was given.
+        option: &'static str,
+    },
+    /// The volume's logical volume does not become its device.
+    #[error("logical volume {path} is not the device {}", device.display())]
+    NotTheDevice {
+        /// `GROUP/NAME`.
+        path: String,
+        /// Where its device was expected.
+        device: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// Another daemon has the place.
     #[error("another dockline-vol works in {}: stop it, or give this one another root", place.display())]
     NotAlone {
@@ -64,6 +102,18 @@ impl BackendError {
     pub(crate) fn storage(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Storage { what, path, source }
+    }
+}
+
+/// How a group that is looked for is called in messages.
+struct Wanted<'a>(Option<&'a Class>);
+
+impl std::fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(class) => write!(f, "class {class}"),
+            None => f.write_str("volumes"),
+        }
     }
 }
 
@@ -83,14 +133,34 @@ pub struct Disk {
     pub path: PathBuf,
     /// The device's number.
     pub number: DeviceNumber,
-    /// Keeps a loop device.
-    pub(crate) device: LoopDevice,
+    /// Keeps the device.
+    pub(crate) device: Kept,
+}
+
+/// What keeps a device a device.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// It would go with its last user.
+    Loop(LoopDevice),
+    /// It stays by itself.
+    Block(BlockDevice),
 }
 
 impl Disk {
+    /// Its size in bytes.
+    pub fn size(&self) -> io::Result<u64> {
+        match &self.device {
+            Kept::Loop(device) => device.size(),
+            Kept::Block(device) => device.size(),
+        }
+    }
+
     /// Whether it is mounted anywhere, or another program has it for itself.
     pub fn is_claimed(&self) -> io::Result<bool> {
-        self.device.is_claimed()
+        match &self.device {
+            Kept::Loop(device) => device.is_claimed(),
+            Kept::Block(device) => device.is_claimed(),
+        }
     }
 }
 
@@ -114,11 +184,30 @@ pub trait Backend: Send + Sync + 'static {
         &self,
     ) -> impl Future<Output = Result<BTreeMap<VolumeName, Found>, BackendError>> + Send;
 
-    /// Makes a volume with its file system: whole when this returns `Ok`, else not there.
+    /// Makes a volume with its file system: whole when this returns `Ok`, else not there. Returns
+    /// the record with what the backend chose.
     fn create(
         &self,
         record: &VolumeRecord,
+    ) -> impl Future<Output = Result<VolumeRecord, BackendError>> + Send;
+
+    /// Makes a volume's disk larger, in use or not, and returns the size that it has then; the
+    /// file system on it is the caller's. Asked for what is so already, it changes nothing.
+    fn grow(
+        &self,
+        record: &VolumeRecord,
+        size: ByteSize,
+    ) -> impl Future<Output = Result<ByteSize, BackendError>> + Send;
+
+    /// Keeps other limits with a volume.
+    fn relimit(
+        &self,
+        record: &VolumeRecord,
+        limits: Limits,
     ) -> impl Future<Output = Result<(), BackendError>> + Send;
+
+    /// Sizes are rounded up to a multiple of this.
+    fn step(&self) -> ByteSize;
 
     /// The volume's disk as a device: the one there is, or else a new one.
     fn attach(
@@ -126,7 +215,7 @@ pub trait Backend: Send + Sync + 'static {
         record: &VolumeRecord,
     ) -> impl Future<Output = Result<Disk, BackendError>> + Send;
 
-    /// The volume's disk if it is a device in use.
+    /// The volume's disk if it is a device that somebody may have.
     fn in_use(
         &self,
         record: &VolumeRecord,

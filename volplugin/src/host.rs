@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dockline_mounts::{Holder, Mount, MountError, TableError, Usage};
+use dockline_mounts::{DeviceNumber, GrowError, Holder, Mount, MountError, TableError, Usage};
 use dockline_vol_core::{FsKind, VolumeName, VolumeRecord};
 
 use crate::backend::{Backend, BackendError, Disk};
@@ -26,6 +26,18 @@ pub enum HostError {
     /// What is mounted where cannot be read.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// Its file system does not grow.
+    #[error(transparent)]
+    Grow(#[from] GrowError),
+    /// Its disk does not say how large it is.
+    #[error("cannot tell the size of {}", disk.display())]
+    NoSize {
+        /// The device.
+        disk: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// Something else is mounted in the volume's place.
     #[error("{what} is mounted at {}, and not the volume's disk: unmount it", at.display())]
     Foreign {
@@ -91,6 +103,10 @@ impl Host {
             make_folder(&at)
                 .map_err(|source| HostError::NoMountPoint { at: at.clone(), source })?;
             dockline_mounts::mount_disk(&disk.path, &at, fs.name(), options(fs))?;
+            // A growth that was cut short ends here.
+            if let Err(error) = grow_to(&disk, &at, fs) {
+                tracing::error!(at = %at.display(), error = ?error, "smaller than its disk");
+            }
             // Kept until here, so that the device cannot go before it is mounted.
             drop(disk);
             if data.is_dir() {
@@ -102,6 +118,17 @@ impl Host {
             Err(HostError::NoData)
         })
         .await
+    }
+
+    /// Lets the file system of a mounted volume fill its disk.
+    pub async fn grow(
+        &self,
+        backend: &impl Backend,
+        record: &VolumeRecord,
+    ) -> Result<(), HostError> {
+        let (at, fs) = (self.point(&record.name), record.fs);
+        let disk = backend.attach(record).await?;
+        blocking(move || grow_to(&disk, &at, fs)).await
     }
 
     /// Unmounts a volume if it is mounted. Others keep the mounts they have.
@@ -143,9 +170,20 @@ impl Host {
     }
 }
 
+fn grow_to(disk: &Disk, at: &Path, fs: FsKind) -> Result<(), HostError> {
+    let size =
+        disk.size().map_err(|source| HostError::NoSize { disk: disk.path.clone(), source })?;
+    Ok(dockline_mounts::grow_fs(at, fs.name(), size)?)
+}
+
 /// Whether what is mounted is the volume.
 fn check(there: &Mount, disk: Option<&Disk>, at: PathBuf, data: &Path) -> Result<(), HostError> {
-    if disk.is_none_or(|disk| disk.number != there.device) {
+    // The mounts of btrfs carry a number that no device has.
+    let device = match there.fs_type == FsKind::Btrfs.name() {
+        true => DeviceNumber::of_file(Path::new(&there.source)).ok(),
+        false => Some(there.device),
+    };
+    if disk.is_none_or(|disk| Some(disk.number) != device) {
         return Err(HostError::Foreign { at, what: there.source.to_string_lossy().into_owned() });
     }
     if data.is_dir() { Ok(()) } else { Err(HostError::NoData) }
@@ -155,7 +193,7 @@ fn check(there: &Mount, disk: Option<&Disk>, at: PathBuf, data: &Path) -> Result
 /// after finding damage unless it is told not to.
 fn options(fs: FsKind) -> &'static str {
     match fs {
-        FsKind::Xfs => "discard",
+        FsKind::Xfs | FsKind::Btrfs => "discard",
         FsKind::Ext4 => "discard,errors=remount-ro",
     }
 }

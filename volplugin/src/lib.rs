@@ -1,11 +1,13 @@
 //! `dockline-vol`: a real disk for every volume.
 //!
 //! * [`driver`]: the calls of Docker's volume protocol, over any backend.
-//! * [`backend`]: what a backend does; [`loopfile`] is the one that keeps disks in files.
+//! * [`backend`]: what a backend does; [`loopfile`] keeps disks in files, [`logical`] has LVM's
+//!   volumes, [`any`] is either.
 //! * [`mkfs`]: file systems on new disks, and only there.
 //! * [`host`]: the host's own mounts of volumes, which containers' mounts are made from.
+//! * [`throttle`]: limits of a control group on a device.
 //! * [`uses`]: which uses Docker has begun and not ended, kept over restarts of this process.
-//! * [`keyed`]: one change of a volume at a time; [`durable`]: files that survive a power cut.
+//! * [`durable`]: files that survive a power cut.
 //!
 //! The truth about a volume lies beside its disk, the truth about mounts in the kernel. What is
 //! kept in memory answers questions, and decides nothing that could lose data.
@@ -13,14 +15,16 @@
 //! The daemon must run in the mount namespace that dockerd sees (no `PrivateTmp=`, `PrivateMounts=`
 //! or `ProtectSystem=` in its unit): dockerd binds containers' mounts from the mounts made here.
 
+pub mod any;
 pub mod backend;
 pub mod driver;
 pub mod durable;
 pub mod host;
-pub mod keyed;
+pub mod logical;
 pub mod loopfile;
 pub mod mkfs;
 pub mod status;
+pub mod throttle;
 pub mod uses;
 
 /// Runs blocking work on a thread for that. Only a panic in it, which is a bug, can fail; it goes

@@ -1,10 +1,15 @@
 //! What the daemon tells its operators.
 
-use dockline_admin::{Health, Part, Status};
+use dockline_admin::vol::{LimitVolume, ListVolumes, ResizeVolume, VolumeUsers};
+use dockline_admin::{Health, Part, Status, Verb};
+use dockline_daemon::admin::{AdminError, carry_out};
 use dockline_daemon::{Admin, Context};
 
+use dockline_types::ByteSize;
+use dockline_vol_core::Limits;
+
 use crate::backend::{Backend, Capacity};
-use crate::driver::{Counts, Driver};
+use crate::driver::{Counts, Driver, DriverError};
 
 /// The operators' side of the daemon.
 #[derive(Debug)]
@@ -48,5 +53,56 @@ impl<B: Backend> Admin for VolAdmin<B> {
         let Counts { volumes, mounted, damaged } = self.driver.counts();
         let parts = vec![self.backend(damaged).await];
         self.context.status(parts, [("volumes", volumes), ("mounted", mounted)])
+    }
+
+    async fn call(&self, verb: &str, body: &[u8]) -> Result<Vec<u8>, AdminError> {
+        let driver = &self.driver;
+        match verb {
+            ListVolumes::NAME => {
+                carry_out(body, async |ListVolumes {}| {
+                    Ok::<_, DriverError>(driver.measured_volumes().await)
+                })
+                .await
+            }
+            ResizeVolume::NAME => {
+                carry_out(body, async |ResizeVolume { name, size }| {
+                    driver.resize(&name, size).await
+                })
+                .await
+            }
+            VolumeUsers::NAME => {
+                carry_out(body, async |VolumeUsers { name }| driver.users(&name).await).await
+            }
+            LimitVolume::NAME => {
+                carry_out(body, async |asked: LimitVolume| {
+                    driver.limit(&asked.name, |limits| changed(limits, &asked)).await?;
+                    let mut volumes = driver.volumes();
+                    volumes.retain(|volume| volume.name == asked.name);
+                    Ok::<_, DriverError>(volumes.pop())
+                })
+                .await
+            }
+            other => Err(AdminError::Unknown(other.to_owned())),
+        }
+    }
+}
+
+/// Limits with those changed that an operator mentions.
+fn changed(limits: Limits, asked: &LimitVolume) -> Limits {
+    let bytes = |asked: Option<u64>, has| match asked {
+        Some(0) => None,
+        Some(limit) => Some(ByteSize::from_bytes(limit)),
+        None => has,
+    };
+    let operations = |asked: Option<u64>, has| match asked {
+        Some(0) => None,
+        Some(limit) => Some(limit),
+        None => has,
+    };
+    Limits {
+        read_bps: bytes(asked.read_bps, limits.read_bps),
+        write_bps: bytes(asked.write_bps, limits.write_bps),
+        read_iops: operations(asked.read_iops, limits.read_iops),
+        write_iops: operations(asked.write_iops, limits.write_iops),
     }
 }

@@ -5,8 +5,10 @@
 //! the daemons' business; here are the shapes that both sides share.
 
 mod client;
+pub mod ipam;
 pub mod net;
 mod verb;
+pub mod vol;
 
 use std::collections::BTreeMap;
 

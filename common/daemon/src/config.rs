@@ -121,8 +121,6 @@ pub struct Ipam {
     /// How long an address that was released rests before another container gets it, unless no
     /// other is free; in seconds.
     pub rest_s: u64,
-    /// How often this host's addresses are compared with what is there, in seconds.
-    pub look_every_s: u64,
 }
 
 /// A range that is cut into default pools.
@@ -175,6 +173,46 @@ pub struct Vol {
     pub default_size: ByteSize,
     /// The file system of a volume made without `-o fs=`.
     pub default_fs: String,
+    /// The LVM volume groups that volumes are made in; in files if there are none.
+    pub groups: Vec<VolumeGroup>,
+    /// How LVM is run.
+    pub lvm: LvmWay,
+    /// What becomes of a removed thick volume's content.
+    pub wipe: WipeWay,
+}
+
+/// A volume group that volumes are made in.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeGroup {
+    /// Its name.
+    pub name: String,
+    /// What `-o class=` chooses it by.
+    pub class: Option<String>,
+    /// Its thin pool; the only one that it has unless told.
+    pub pool: Option<String>,
+}
+
+/// How LVM is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LvmWay {
+    /// By `dockline-lvm`, a process that has liblvm2cmd.
+    Library,
+    /// By the program `lvm`, a process for each command.
+    Program,
+}
+
+/// What becomes of a removed thick volume's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WipeWay {
+    /// The disk is told that it is not needed.
+    Discard,
+    /// It is overwritten with zeros.
+    Zero,
+    /// It is left there.
+    None,
 }
 
 impl Default for Config {
@@ -229,7 +267,6 @@ impl Default for Ipam {
         Self {
             default_pools: vec![pools("10.209.0.0/16", 24), pools("fd64:6f63:6b6c::/48", 64)],
             rest_s: 60,
-            look_every_s: 120,
         }
     }
 }
@@ -248,7 +285,14 @@ impl Default for Net {
 
 impl Default for Vol {
     fn default() -> Self {
-        Self { root: None, default_size: ByteSize::from_mib(10 << 10), default_fs: "xfs".into() }
+        Self {
+            root: None,
+            default_size: ByteSize::from_mib(10 << 10),
+            default_fs: "xfs".into(),
+            groups: Vec::new(),
+            lvm: LvmWay::Library,
+            wipe: WipeWay::Discard,
+        }
     }
 }
 

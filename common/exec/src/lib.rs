@@ -8,14 +8,19 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 /// How long a program may take unless told otherwise.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -179,6 +184,54 @@ impl Program {
         result
     }
 
+    /// Starts it as a companion that is spoken to over a socket: its standard input is the other
+    /// end of the one that is returned. What it writes elsewhere goes where this process's goes.
+    ///
+    /// It has no deadline and is never killed: it ends by itself when the socket is closed. For
+    /// programs that must not die at any odd moment.
+    pub fn start_with_socket(&self) -> Result<Companion, ExecError> {
+        let not_started = |source| ExecError::NotStarted { command: self.to_string(), source };
+        let (own, its) = std::os::unix::net::UnixStream::pair().map_err(not_started)?;
+        own.set_nonblocking(true).map_err(not_started)?;
+        let child = self
+            .command()
+            .stdin(OwnedFd::from(its))
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .process_group(0)
+            .spawn()
+            .map_err(not_started)?;
+        let pid = child.id();
+        let socket = UnixStream::from_std(own).map_err(not_started)?;
+        Ok(Companion { pid, socket, child })
+    }
+
+    /// Runs it to its end however long that takes, and never kills it: if the caller goes away, it
+    /// goes on. For programs that must not die between two steps; its deadline does not count.
+    pub async fn output_unkilled(&self) -> Result<Output, ExecError> {
+        let lost = |source| ExecError::Io { command: self.to_string(), source };
+        // Files and not pipes: with nobody left to read them, a pipe would kill it.
+        let (stdout, stderr) = (unnamed_file().map_err(lost)?, unnamed_file().map_err(lost)?);
+        let into = |file: &File| file.try_clone().map(Stdio::from).map_err(lost);
+        let mut child = self
+            .command()
+            .stdin(Stdio::null())
+            .stdout(into(&stdout)?)
+            .stderr(into(&stderr)?)
+            .process_group(0)
+            .spawn()
+            .map_err(|source| ExecError::NotStarted { command: self.to_string(), source })?;
+        let status = child.wait().await.map_err(lost)?;
+        let read = |mut file: File| {
+            let mut kept = Vec::new();
+            file.rewind()?;
+            file.take(OUTPUT_LIMIT).read_to_end(&mut kept)?;
+            Ok(kept)
+        };
+        let (stdout, stderr) = (read(stdout).map_err(lost)?, read(stderr).map_err(lost)?);
+        Ok(Output { status, stdout, stderr })
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the doorway the rule leads to")]
     fn command(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.program);
@@ -216,6 +269,34 @@ impl Program {
         let status = child.wait().await.map_err(lost)?;
         group.ended();
         Ok(Output { status, stdout, stderr })
+    }
+}
+
+/// A file in memory that goes with its last user.
+fn unnamed_file() -> std::io::Result<File> {
+    Ok(memfd_create("output", MFdFlags::MFD_CLOEXEC)?.into())
+}
+
+/// A program that runs beside this one.
+#[derive(Debug)]
+pub struct Companion {
+    /// Its process id, unless it has ended at once.
+    pub pid: Option<u32>,
+    /// This side of the socket that is its standard input.
+    pub socket: UnixStream,
+    child: tokio::process::Child,
+}
+
+impl Companion {
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for its end, and says how it ended.
+    pub async fn ended(mut self) -> std::io::Result<ExitStatus> {
+        drop(self.socket);
+        self.child.wait().await
     }
 }
 
@@ -330,5 +411,45 @@ mod tests {
     async fn the_environment_is_clean_and_input_arrives() {
         let output = sh("echo $HOME $LC_ALL $ADDED; cat").env("ADDED", "yes").stdin("fed");
         assert_eq!(output.run().await.unwrap().text(), "C yes\nfed");
+    }
+
+    #[tokio::test]
+    async fn what_must_not_be_killed_goes_on_without_its_caller() {
+        let ended = sh("echo out; echo err >&2; exit 3").output_unkilled().await.unwrap();
+        assert_eq!((ended.text().as_str(), ended.stderr.as_slice()), ("out", &b"err\n"[..]));
+        assert_eq!(shell_code(ended.status), 3);
+
+        let folder = tempfile::tempdir().unwrap();
+        nix::unistd::mkfifo(&folder.path().join("go"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let script = "echo $$ >started; read line <go; echo noise; echo done >done";
+        let program = sh(script).folder(folder.path());
+        let (done, started) = (folder.path().join("done"), folder.path().join("started"));
+        let run = tokio::spawn(async move { program.output_unkilled().await });
+        until(|| started.exists()).await;
+        run.abort();
+        assert!(run.await.unwrap_err().is_cancelled());
+        std::fs::write(folder.path().join("go"), "go\n").unwrap();
+        until(|| done.exists()).await;
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        let patience = std::time::Instant::now();
+        while !condition() {
+            assert!(patience.elapsed() < Duration::from_secs(5), "it does not come true");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_companion_is_spoken_to_and_ends_with_its_socket() {
+        // It answers on the socket, which is its standard input, and waits there for the end.
+        let mut companion =
+            sh("read line; echo \"$line back\" >&0; read line").start_with_socket().unwrap();
+        companion.socket.write_all(b"there and\n").await.unwrap();
+        let mut answer = [0; 15];
+        companion.socket.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"there and back\n");
+        let ended = companion.ended().await.unwrap();
+        assert_eq!(shell_code(ended), 1, "`read` fails at the end of its input");
     }
 }

@@ -59,6 +59,9 @@ async fn start(node: Node, topology: Topology) -> Result<(), LabError> {
         eprintln!("Open vSwitch runs on {}", node.name());
     }
     if topology.suite {
+        if topology.disks > 0 {
+            node.configure_lvm().await?;
+        }
         node.start_dockline().await?;
         eprintln!("Dockline runs on {}", node.name());
     }

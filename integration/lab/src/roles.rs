@@ -82,6 +82,16 @@ impl Node {
         self.wait_for("all of dockline's daemons", PATIENCE, "dockline status").await.map(drop)
     }
 
+    /// Makes a volume group `vg0` with a thin pool of the node's first disk, and tells Dockline to
+    /// keep its volumes there. For before [`Self::start_dockline`]; once is enough.
+    pub async fn configure_lvm(&self) -> Result<(), LabError> {
+        let group = "vgcreate vg0 /dev/ubda && lvcreate --type thin-pool -l 90%FREE -n pool vg0";
+        self.sh(group).await?;
+        self.run("mkdir -p /etc/dockline").await?;
+        let config = "[vol]\ngroups = [{ name = \"vg0\", class = \"ssd\" }]\n";
+        self.write("/etc/dockline/dockline.toml", config).await
+    }
+
     /// Makes the image `busybox:lab` out of the node's own busybox, as nothing can be pulled.
     pub async fn import_busybox(&self) -> Result<(), LabError> {
         let script = "d=$(mktemp -d); mkdir -p $d/bin $d/tmp $d/proc $d/sys $d/dev $d/etc; \

@@ -19,4 +19,4 @@ pub use occupancy::Occupancy;
 pub use options::{OptionError, PoolOptions};
 pub use picture::{Exhausted, Picture};
 pub use pool::{AddressError, PoolError, PoolId, PoolIdError, PoolKey, Subnet, check_overlap};
-pub use record::{AddressRecord, Holder, Nonce, NotHeld, PoolRecord, Share, Shares};
+pub use record::{AddressRecord, Holder, Nonce, NotHeld, PoolRecord, Reservation, Share, Shares};

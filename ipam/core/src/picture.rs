@@ -200,6 +200,14 @@ impl Picture {
         }
     }
 
+    /// The first address of the pool that is neither held, resting nor claimed, for one that is to
+    /// be kept.
+    pub fn first_unclaimed(&self) -> Result<IpAddr, Exhausted> {
+        let (first, last) = self.subnet.usable();
+        let free = self.free(first, last).or_else(|| self.rested_longest(first, last));
+        free.map(|offset| self.subnet.at(offset)).ok_or_else(|| self.exhausted(None))
+    }
+
     fn exhausted(&self, range: Option<PoolCidr>) -> Exhausted {
         Exhausted { pool: self.subnet.cidr(), range, usable: self.usable(range) }
     }

@@ -47,10 +47,40 @@ pub struct PoolRecord {
     pub gateway: Option<IpAddr>,
 }
 
+/// For whom an address is kept, also while that container does not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// The container's name.
+    pub name: ContainerName,
+    /// The MAC address that it is started with (`--mac-address`), if it is known by that too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddr>,
+}
+
+impl Reservation {
+    /// Whether a container that asks for any address is the one that this is kept for.
+    pub fn is_for(&self, holder: &Holder) -> bool {
+        let Holder::Endpoint { mac, container, .. } = holder else { return false };
+        match container {
+            Some(name) => *name == self.name,
+            None => mac.is_some() && *mac == self.mac,
+        }
+    }
+
+    /// Whether a container that asks for this very address may have it. An engine before 29 tells
+    /// no name: then the MAC decides, and without one whoever wrote `--ip` knew what for.
+    pub fn admits(&self, holder: &Holder) -> bool {
+        let Holder::Endpoint { container, .. } = holder else { return false };
+        self.is_for(holder) || (container.is_none() && self.mac.is_none())
+    }
+}
+
 /// Who holds an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Holder {
+    /// Nobody: it is only reserved.
+    Nobody,
     /// It is the gateway of networks, on every host that has one of them.
     Gateway {
         /// The hosts with networks that have it as theirs.
@@ -90,6 +120,61 @@ pub struct AddressRecord {
     pub holder: Holder,
     /// Since when, in seconds since 1970.
     pub since: u64,
+    /// For whom it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Reservation>,
+}
+
+impl AddressRecord {
+    /// What the record becomes when `wanted` has the address too; `None` if that cannot be. See
+    /// [`Holder::joined_by`].
+    pub fn joined_by(&self, wanted: &Holder, since: u64) -> Option<Self> {
+        if self.reserved.as_ref().is_some_and(|reserved| !reserved.admits(wanted)) {
+            return None;
+        }
+        let (holder, since) = match &self.holder {
+            Holder::Nobody => (wanted.clone(), since),
+            holder => (holder.joined_by(wanted)?, self.since),
+        };
+        Some(Self { holder, since, reserved: self.reserved.clone() })
+    }
+
+    /// What remains when `host` lets go of the address: `Ok(None)` if nothing does. See
+    /// [`Holder::without`].
+    pub fn without(&self, host: &HostName, nonce: &Nonce) -> Result<Option<Self>, NotHeld> {
+        let holder = match (self.holder.without(host, nonce)?, &self.reserved) {
+            (Some(holder), _) => holder,
+            (None, Some(_)) => Holder::Nobody,
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Self { holder, ..self.clone() }))
+    }
+
+    /// What remains when a host that is gone loses all that it has of the address: `None` if it has
+    /// nothing of it, `Some(None)` if nothing remains.
+    pub fn clear(&self, host: &HostName) -> Option<Option<Self>> {
+        let nonce = self.holder.nonce_of(host)?.clone();
+        let mut rest = self.clone();
+        loop {
+            // Each of its networks counts once.
+            match rest.without(host, &nonce) {
+                Ok(Some(less)) => rest = less,
+                Ok(None) => return Some(None),
+                Err(NotHeld) => return Some(Some(rest)),
+            }
+        }
+    }
+}
+
+impl fmt::Display for AddressRecord {
+    /// Who has it, and for whom it is kept.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.holder, &self.reserved) {
+            (Holder::Nobody, Some(reserved)) => write!(f, "reserved for {}", reserved.name),
+            (holder, Some(reserved)) => write!(f, "{holder}, reserved for {}", reserved.name),
+            (holder, None) => holder.fmt(f),
+        }
+    }
 }
 
 /// Adds a network of a host.
@@ -146,6 +231,7 @@ impl Holder {
                 hosts.get(host).map(|share| &share.nonce)
             }
             Self::Endpoint { host: owner, nonce, .. } => (owner == host).then_some(nonce),
+            Self::Nobody => None,
         }
     }
 
@@ -195,7 +281,7 @@ impl Holder {
                 Ok((!hosts.is_empty()).then_some(Self::Auxiliary { hosts }))
             }
             Self::Endpoint { host: owner, .. } if owner == host => Ok(None),
-            Self::Endpoint { .. } => Err(NotHeld),
+            Self::Endpoint { .. } | Self::Nobody => Err(NotHeld),
         }
     }
 }
@@ -220,6 +306,7 @@ impl fmt::Display for Holder {
             }
         };
         match self {
+            Self::Nobody => f.write_str("nobody"),
             Self::Gateway { hosts } => {
                 f.write_str("the gateway of networks on host ")?;
                 list(f, hosts)
@@ -284,6 +371,12 @@ mod tests {
         let auxiliary = Holder::auxiliary(&host("a"), nonce(1));
         assert_eq!(one.joined_by(&auxiliary), None);
         assert_eq!(one.joined_by(&endpoint("a", None, None)), None);
+        // A host that is gone loses all its networks at once.
+        let record = AddressRecord { holder: three, since: 0, reserved: None };
+        let rest = record.clear(&host("a")).unwrap().unwrap();
+        assert_eq!(rest.holder, gateway(&["b"]));
+        assert_eq!(rest.clear(&host("a")), None);
+        assert_eq!(rest.clear(&host("b")), Some(None));
     }
 
     #[test]
@@ -314,6 +407,43 @@ mod tests {
         assert_eq!(endpoint("node7", None, None).to_string(), "a container on host node7");
         let many = gateway(&["a", "b", "c", "d", "e"]);
         assert_eq!(many.to_string(), "the gateway of networks on host a, b, c and 2 more");
+    }
+
+    #[test]
+    fn a_reserved_address_is_for_one_container_and_stays_reserved() {
+        let mac = Some("02:42:0a:00:00:01");
+        let reserved = |mac: Option<&str>| {
+            let mac = mac.map(|mac| mac.parse().unwrap());
+            let reserved = Some(Reservation { name: "db".parse().unwrap(), mac });
+            AddressRecord { holder: Holder::Nobody, since: 0, reserved }
+        };
+        let db = endpoint("a", None, Some("db"));
+        let held = reserved(None).joined_by(&db, 7).unwrap();
+        assert_eq!((&held.holder, held.since), (&db, 7));
+        assert_eq!(held.to_string(), "the container db on host a, reserved for db");
+        // Released, it is kept; on another host it may start next.
+        let kept = held.without(&host("a"), &nonce(2)).unwrap().unwrap();
+        assert_eq!(kept.holder, Holder::Nobody);
+        assert_eq!(kept.without(&host("a"), &nonce(2)), Err(NotHeld));
+        assert!(kept.joined_by(&endpoint("b", mac, Some("db")), 8).is_some());
+        assert!(held.joined_by(&endpoint("b", mac, Some("db")), 8).is_none(), "it runs on a");
+        // Whoever has another name is another; without a name the MAC counts, if it has one.
+        assert!(kept.joined_by(&endpoint("a", mac, Some("web")), 8).is_none());
+        assert!(kept.joined_by(&gateway(&["a"]), 8).is_none());
+        assert!(kept.joined_by(&endpoint("a", mac, None), 8).is_some());
+        let by_mac = reserved(mac);
+        assert!(by_mac.joined_by(&endpoint("a", mac, None), 8).is_some());
+        let other = endpoint("a", Some("02:42:0a:00:00:02"), None);
+        assert!(by_mac.joined_by(&other, 8).is_none());
+        let nameless = endpoint("a", mac, None);
+        assert!(!reserved(None).reserved.unwrap().is_for(&nameless), "it may be anyone");
+        assert!(by_mac.reserved.as_ref().unwrap().is_for(&nameless));
+        let text = serde_json::to_string(&by_mac).unwrap();
+        assert_eq!(
+            text,
+            r#"{"kind":"nobody","since":0,"reserved":{"name":"db","mac":"02:42:0a:00:00:01"}}"#
+        );
+        assert_eq!(serde_json::from_str::<AddressRecord>(&text).unwrap(), by_mac);
     }
 
     #[test]

@@ -14,28 +14,32 @@ pub enum FsKind {
     Xfs,
     /// ext4: grows while in use, shrinks while not mounted.
     Ext4,
+    /// btrfs: grows and shrinks while in use.
+    Btrfs,
 }
 
 impl FsKind {
     /// All of them, the default first.
-    pub const ALL: [Self; 2] = [Self::Xfs, Self::Ext4];
+    pub const ALL: [Self; 3] = [Self::Xfs, Self::Ext4, Self::Btrfs];
 
     /// Its name, as the kernel and `mkfs` have it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Xfs => "xfs",
             Self::Ext4 => "ext4",
+            Self::Btrfs => "btrfs",
         }
     }
 
     /// The smallest volume it is made on.
     ///
     /// xfs: `mkfs.xfs` since 5.19 refuses less than 300 MiB. ext4: `mke2fs` leaves the journal out
-    /// below 2 MiB without failing, and up to 8 MiB most of the space is the journal.
+    /// below 2 MiB without failing, and up to 8 MiB most of the space is the journal. btrfs: `mkfs.btrfs` 6.2 refuses less than 109 MiB.
     pub const fn smallest(self) -> ByteSize {
         match self {
             Self::Xfs => ByteSize::from_mib(300),
             Self::Ext4 => ByteSize::from_mib(8),
+            Self::Btrfs => ByteSize::from_mib(128),
         }
     }
 }

@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt;
 
 use dockline_types::ByteSize;
 
-use crate::{DirMode, FsKind, RootOwner};
+use crate::{
+    Class, DirMode, FsKind, Layout, Limits, RootOwner, bytes_per_second, operations_per_second,
+};
 
 /// Sizes are rounded up to this, so that every file system's blocks and every backend's extents
 /// fit.
@@ -66,17 +69,20 @@ pub struct Defaults {
 }
 
 /// What the creator of a volume said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VolumeOptions {
     size: Option<ByteSize>,
     fs: Option<FsKind>,
     uid: Option<u32>,
     gid: Option<u32>,
     mode: Option<DirMode>,
+    layout: Option<Layout>,
+    class: Option<Class>,
+    limits: Limits,
 }
 
 /// What a volume is like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeSettings {
     /// How large its disk is; a whole number of MiB.
     pub size: ByteSize,
@@ -84,6 +90,12 @@ pub struct VolumeSettings {
     pub fs: FsKind,
     /// Whose the folder is that containers get.
     pub owner: RootOwner,
+    /// How it gets its room, if its creator said so.
+    pub layout: Option<Layout>,
+    /// The class of the group it is in, if its creator said so.
+    pub class: Option<Class>,
+    /// How fast each container may read and write it, as it was made; that changes later.
+    pub limits: Limits,
 }
 
 /// An option that says something else than what a volume is like.
@@ -107,7 +119,7 @@ struct Known {
     read: fn(&mut VolumeOptions, &str) -> Result<(), Reason>,
 }
 
-const KNOWN: [Known; 5] = [
+const KNOWN: [Known; 11] = [
     Known {
         option: "size",
         allowed: || "a size as in 512MiB or 10GiB".to_owned(),
@@ -145,6 +157,56 @@ const KNOWN: [Known; 5] = [
         allowed: || "three octal digits as in 0755".to_owned(),
         read: |options, value| {
             options.mode = Some(value.parse().map_err(because)?);
+            Ok(())
+        },
+    },
+    Known {
+        option: "layout",
+        allowed: || Layout::ALL.map(Layout::name).join(" or "),
+        read: |options, value| {
+            options.layout = Some(value.parse().map_err(|()| None)?);
+            Ok(())
+        },
+    },
+    Known {
+        option: "class",
+        allowed: || "a class of volume groups from the configuration".to_owned(),
+        read: |options, value| {
+            options.class = Some(value.parse().map_err(because)?);
+            Ok(())
+        },
+    },
+    Known {
+        option: "read-bps",
+        allowed: || "bytes a second as in 10MiB".to_owned(),
+        read: |options, value| {
+            options.limits.read_bps = bytes_per_second(value).map_err(|text| Some(text.into()))?;
+            Ok(())
+        },
+    },
+    Known {
+        option: "write-bps",
+        allowed: || "bytes a second as in 10MiB".to_owned(),
+        read: |options, value| {
+            options.limits.write_bps = bytes_per_second(value).map_err(|text| Some(text.into()))?;
+            Ok(())
+        },
+    },
+    Known {
+        option: "read-iops",
+        allowed: || "operations a second as in 200".to_owned(),
+        read: |options, value| {
+            options.limits.read_iops =
+                operations_per_second(value).map_err(|text| Some(text.into()))?;
+            Ok(())
+        },
+    },
+    Known {
+        option: "write-iops",
+        allowed: || "operations a second as in 200".to_owned(),
+        read: |options, value| {
+            options.limits.write_iops =
+                operations_per_second(value).map_err(|text| Some(text.into()))?;
             Ok(())
         },
     },
@@ -200,23 +262,32 @@ impl VolumeOptions {
             gid: self.gid.unwrap_or_default(),
             mode: self.mode.unwrap_or_default(),
         };
-        Ok(VolumeSettings { size, fs, owner })
+        let (layout, class, limits) = (self.layout, self.class.clone(), self.limits);
+        Ok(VolumeSettings { size, fs, owner, layout, class, limits })
     }
 
-    /// Where these options differ from what a volume is like. What they do not mention may be
-    /// anything: a repeated request also succeeds after the defaults changed.
-    pub fn difference(&self, has: &VolumeSettings) -> Option<Difference> {
+    /// Where these options differ from what a volume is like, whose size is a multiple of `step`.
+    /// What they do not mention may be anything: a repeated request also succeeds after the
+    /// defaults changed.
+    pub fn difference(&self, has: &VolumeSettings, step: ByteSize) -> Option<Difference> {
+        let stepped = |size: ByteSize| size.bytes().checked_next_multiple_of(step.bytes().max(1));
         let size = self.size.map(|size| round_up(size).unwrap_or(size));
+        let size = size.map(|size| stepped(size).map_or(size, ByteSize::from_bytes));
         differ("size", size, has.size)
             .or_else(|| differ("fs", self.fs, has.fs))
             .or_else(|| differ("uid", self.uid, has.owner.uid))
             .or_else(|| differ("gid", self.gid, has.owner.gid))
             .or_else(|| differ("mode", self.mode, has.owner.mode))
+            .or_else(|| differ("layout", self.layout.map(Said::some), Said(has.layout)))
+            .or_else(|| {
+                let has = Said(has.class.clone());
+                differ("class", self.class.clone().map(Said::some), has)
+            })
     }
 }
 
 /// The next whole number of MiB, unless no file can be that long.
-fn round_up(size: ByteSize) -> Option<ByteSize> {
+pub(crate) fn round_up(size: ByteSize) -> Option<ByteSize> {
     let rounded = size.bytes().checked_next_multiple_of(STEP)?;
     (rounded <= LARGEST).then(|| ByteSize::from_bytes(rounded))
 }
@@ -228,6 +299,25 @@ fn differ<T: PartialEq + ToString>(
 ) -> Option<Difference> {
     let asked = asked.filter(|asked| *asked != has)?;
     Some(Difference { option, has: has.to_string(), asked: asked.to_string() })
+}
+
+/// What a volume may have none of.
+#[derive(PartialEq)]
+struct Said<T>(Option<T>);
+
+impl<T> Said<T> {
+    fn some(value: T) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Said<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -276,7 +366,7 @@ mod tests {
     #[test]
     fn a_wrong_value_is_named_with_what_is_expected() {
         let text = parse(&[("fs", "zfs")]).unwrap_err().to_string();
-        assert_eq!(text, "volume option fs=\"zfs\": xfs or ext4 is expected");
+        assert_eq!(text, "volume option fs=\"zfs\": xfs or ext4 or btrfs is expected");
         for bad in
             [("size", ""), ("size", "-1G"), ("uid", "root"), ("gid", "4294967295"), ("mode", "9")]
         {
@@ -302,14 +392,25 @@ mod tests {
     fn the_same_again_is_no_difference_and_another_is_named() {
         let has = settle(&[("size", "1.5GB"), ("uid", "7")]).unwrap();
         for same in [&[][..], &[("size", "1536M")], &[("uid", "7"), ("fs", "xfs")]] {
-            assert_eq!(parse(same).unwrap().difference(&has), None, "{same:?}");
+            assert_eq!(
+                parse(same).unwrap().difference(&has, ByteSize::from_mib(1)),
+                None,
+                "{same:?}"
+            );
         }
-        let other = parse(&[("size", "2G")]).unwrap().difference(&has).unwrap();
+        let other =
+            parse(&[("size", "2G")]).unwrap().difference(&has, ByteSize::from_mib(1)).unwrap();
         assert_eq!(other.to_string(), "it has size=1536MiB, and size=2GiB is asked for");
         for other in [("fs", "ext4"), ("uid", "8"), ("gid", "1"), ("mode", "700")] {
-            let option = parse(&[other]).unwrap().difference(&has).unwrap().option;
+            let option =
+                parse(&[other]).unwrap().difference(&has, ByteSize::from_mib(1)).unwrap().option;
             assert_eq!(option, other.0);
         }
+        let extents = parse(&[("size", "1533M")]).unwrap();
+        assert_eq!(extents.difference(&has, ByteSize::from_mib(4)), None, "rounded as LVM does");
+        let class = parse(&[("class", "ssd")]).unwrap();
+        let class = class.difference(&has, ByteSize::from_mib(1)).unwrap();
+        assert_eq!(class.to_string(), "it has class=none, and class=ssd is asked for");
     }
 
     proptest! {
@@ -325,14 +426,14 @@ mod tests {
             if let Ok(options) = VolumeOptions::parse(&said)
                 && let Ok(settings) = options.settle(&DEFAULTS)
             {
-                prop_assert_eq!(options.difference(&settings), None);
+                prop_assert_eq!(options.difference(&settings, ByteSize::from_mib(1)), None);
                 prop_assert!(settings.size.bytes() >= bytes);
                 prop_assert_eq!(settings.size.bytes() % STEP, 0);
             }
         }
 
         #[test]
-        fn no_options_panic(option in "[a-z]{0,5}|size|fs|uid|gid|mode", value in "\\PC{0,12}") {
+        fn no_options_panic(option in "[a-z]{0,5}|size|fs|uid|gid|mode|layout|class", value in "\\PC{0,12}") {
             let _ = VolumeOptions::parse(&BTreeMap::from([(option, value)]));
         }
     }

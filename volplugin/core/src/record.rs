@@ -8,7 +8,7 @@ use dockline_types::ByteSize;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{FsKind, RootOwner, VolumeName, VolumeSettings};
+use crate::{Class, FsKind, Layout, Limits, RootOwner, VolumeName, VolumeSettings};
 
 /// The version of the form that is written.
 const VERSION: u64 = 1;
@@ -127,12 +127,28 @@ pub struct VolumeRecord {
     pub owner: RootOwner,
     /// When it was made.
     pub created_at: Timestamp,
+    /// How it gets its room, where the backend leaves a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
+    /// The class of the group it is in, where groups have classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
+    /// How fast each container may read and write it.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
 }
 
 impl VolumeRecord {
     /// What the volume is like, without what tells it from others.
     pub fn settings(&self) -> VolumeSettings {
-        VolumeSettings { size: self.size, fs: self.fs, owner: self.owner }
+        VolumeSettings {
+            size: self.size,
+            fs: self.fs,
+            owner: self.owner,
+            layout: self.layout,
+            class: self.class.clone(),
+            limits: self.limits,
+        }
     }
 
     /// The record as text to be kept.

@@ -73,6 +73,7 @@ struct LoopConfig {
 
 nix::ioctl_none_bad!(loop_ctl_get_free, 0x4C82);
 nix::ioctl_write_ptr_bad!(loop_configure, 0x4C0A, LoopConfig);
+nix::ioctl_none_bad!(loop_set_capacity, 0x4C07);
 nix::ioctl_read_bad!(loop_get_status64, 0x4C05, LoopInfo);
 
 /// Why a file cannot be a disk.
@@ -174,6 +175,19 @@ impl LoopDevice {
             Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) => Ok(true),
             Err(error) => Err(error),
         }
+    }
+
+    /// Takes up that the image has another length now.
+    pub fn refresh_size(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is open for the length of the call, which takes no memory.
+        unsafe { loop_set_capacity(self.device.as_raw_fd()) }?;
+        Ok(())
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> io::Result<u64> {
+        let mut device = &self.device;
+        std::io::Seek::seek(&mut device, io::SeekFrom::End(0))
     }
 
     /// The device file.

@@ -7,7 +7,9 @@ use dockline_mounts::{Holder, MountError, holders};
 use dockline_plugin_specs::volume::{
     Capabilities, Create, Get, Mount, Mounted, Path, Remove, Scope, Unmount, Volume, VolumeDriver,
 };
-use dockline_vol_core::{MountId, Unmounted, VolumeName, VolumeOptions, VolumeRecord};
+use dockline_vol_core::{
+    MountId, Unmounted, VolumeName, VolumeOptions, VolumeRecord, VolumeSettings,
+};
 use serde_json::{Map, Value, json};
 
 use super::{Driver, DriverError, Entry, birth};
@@ -20,6 +22,10 @@ const FREE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether it is free.
 const FREE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long a question waits for the first answer of a backend, once at start: dockerd takes "not
+/// known yet" for "there is none". Later nothing waits.
+const READ_PATIENCE: Duration = Duration::from_secs(45);
 
 impl<B: Backend> VolumeDriver for Driver<B> {
     type Failure = DriverError;
@@ -41,16 +47,18 @@ impl<B: Backend> VolumeDriver for Driver<B> {
             Err(DriverError::Unknown(_)) => {}
             Err(damaged) => return Err(damaged),
             Ok(record) => {
-                return match options.difference(&record.settings()) {
+                return match options.difference(&record.settings(), self.shared.backend.step()) {
                     None => Ok(()),
                     Some(difference) => Err(DriverError::Conflict { name, difference }),
                 };
             }
         }
         let (id, created_at) = birth().await?;
-        let (size, fs, owner) = (settings.size, settings.fs, settings.owner);
-        let record = VolumeRecord { name: name.clone(), id, size, fs, owner, created_at };
-        self.shared.backend.create(&record).await?;
+        let VolumeSettings { size, fs, owner, layout, class, limits } = settings;
+        let name_of = name.clone();
+        let record =
+            VolumeRecord { name: name_of, id, size, fs, owner, created_at, layout, class, limits };
+        let record = self.shared.backend.create(&record).await?;
         tracing::info!(volume = %name, id = %record.id, %size, %fs, "made");
         self.change_table(|table| table.insert(name, Entry::new(Found::Whole(record))));
         Ok(())
@@ -85,6 +93,7 @@ impl<B: Backend> VolumeDriver for Driver<B> {
         let mounted = self.shared.host.mount(&self.shared.backend, &record).await;
         mounted.map_err(|source| DriverError::Host { name: name.clone(), source })?;
         self.set_mounted(&name, true);
+        self.note_mount();
         let of = name.clone();
         let begun = self.shared.uses.change(move |uses| uses.mount(&of, &id));
         if let Err(error) = begun.await {
@@ -113,6 +122,9 @@ impl<B: Backend> VolumeDriver for Driver<B> {
 
     async fn path(&self, request: Path) -> Result<Mounted, DriverError> {
         let name: VolumeName = request.name.parse()?;
+        if self.entry(&name).is_none() {
+            self.wait_read(READ_PATIENCE).await?;
+        }
         let entry = self.entry(&name).ok_or_else(|| DriverError::Unknown(name.clone()))?;
         let mountpoint = if entry.mounted { self.mountpoint(&name) } else { String::new() };
         Ok(Mounted { mountpoint })
@@ -121,12 +133,16 @@ impl<B: Backend> VolumeDriver for Driver<B> {
     async fn get(&self, request: Get) -> Result<Option<Volume>, DriverError> {
         // What is not a name names no volume; the error comes with the Create that follows.
         let Ok(name) = request.name.parse::<VolumeName>() else { return Ok(None) };
+        if self.entry(&name).is_none() {
+            self.wait_read(READ_PATIENCE).await?;
+        }
         let Some(mut entry) = self.entry(&name) else { return Ok(None) };
         entry.usage = self.usage(&name).await;
         Ok(Some(self.show(&name, &entry)))
     }
 
     async fn list(&self) -> Result<Vec<Volume>, DriverError> {
+        self.wait_read(READ_PATIENCE).await?;
         let table = self.shared.table.read().unwrap_or_else(PoisonError::into_inner);
         Ok(table.iter().map(|(name, entry)| self.show(name, entry)).collect())
     }
@@ -218,6 +234,15 @@ fn status(record: &VolumeRecord, entry: &Entry) -> Map<String, Value> {
     say("size_bytes", json!(record.size.bytes()));
     say("fs", json!(record.fs));
     say("mounted", json!(entry.mounted));
+    if let Some(layout) = record.layout {
+        say("layout", json!(layout));
+    }
+    if !record.limits.is_none() {
+        say("limits", json!(record.limits));
+    }
+    if let Some(class) = &record.class {
+        say("class", json!(class));
+    }
     if let Some(usage) = entry.usage {
         say("used_bytes", json!(usage.used));
         say("free_bytes", json!(usage.free));

@@ -1,12 +1,15 @@
 //! Why a call of Docker's is refused.
 
 use dockline_mounts::Holder;
-use dockline_vol_core::{Difference, MountIdError, OptionError, VolumeName, VolumeNameError};
+use dockline_types::ByteSize;
+use dockline_vol_core::{
+    Difference, MountIdError, OptionError, SizeError, VolumeName, VolumeNameError,
+};
 
 use crate::backend::BackendError;
 use crate::host::HostError;
-use crate::keyed::Busy;
 use crate::uses::UsesError;
+use dockline_locks::Busy;
 
 /// Why a call is refused. The text is what the user of `docker` reads.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,14 @@ pub enum DriverError {
         /// Who.
         holders: Vec<Holder>,
     },
+    /// The backend has not told yet what volumes there are.
+    #[error(
+        "it is not known yet what volumes there are: {backend} does not answer; the log says why"
+    )]
+    NotRead {
+        /// What it is.
+        backend: String,
+    },
     /// Another call is at work on the volume.
     #[error("volume {name} is busy")]
     Busy {
@@ -67,6 +78,23 @@ pub enum DriverError {
     Host {
         /// The name.
         name: VolumeName,
+        /// Why.
+        #[source]
+        source: HostError,
+    },
+    /// A size that cannot be had.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    /// Its disk has grown, its file system not yet.
+    #[error(
+        "the disk of volume {name} has {size} now, and its file system is smaller still: ask again, \
+         or it grows when it is next mounted"
+    )]
+    HalfGrown {
+        /// The name.
+        name: VolumeName,
+        /// The size.
+        size: ByteSize,
         /// Why.
         #[source]
         source: HostError,

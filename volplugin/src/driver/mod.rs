@@ -6,26 +6,37 @@
 
 mod calls;
 mod error;
+mod limits;
+mod operate;
 mod reconcile;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use dockline_mounts::Usage;
 use dockline_vol_core::{Defaults, Timestamp, VolumeId, VolumeName, VolumeRecord};
 
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
 use crate::backend::{Backend, Found};
 use crate::blocking;
 use crate::host::Host;
-use crate::keyed::{Held, Keyed};
 use crate::uses::Uses;
+use dockline_locks::{Held, Keyed};
 
 pub use error::DriverError;
 
 /// How long a call waits for another one on the same volume. Dockerd waits 60 s for the shorter
 /// calls.
 const PATIENCE: Duration = Duration::from_secs(45);
+
+/// How long the start waits for the backend.
+const START_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often a backend that fails is asked again.
+const READ_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long `Get` waits for how full a volume is. A file system that hangs is not waited for.
 const USAGE_PATIENCE: Duration = Duration::from_millis(200);
@@ -67,6 +78,10 @@ struct Shared<B> {
     uses: Uses,
     defaults: Defaults,
     changes: Keyed<VolumeName>,
+    /// When a volume was last mounted; limits are looked after often then.
+    last_mount: Mutex<Option<tokio::time::Instant>>,
+    /// Whether the backend has told what volumes there are.
+    read: watch::Sender<bool>,
     table: RwLock<BTreeMap<VolumeName, Entry>>,
 }
 
@@ -83,27 +98,67 @@ pub struct Counts {
 
 impl<B: Backend> Driver<B> {
     /// Takes up the volumes that are there, after what an earlier run left half done was undone.
+    ///
+    /// A backend that hangs or fails is not waited for: it is asked again, and until it has
+    /// answered, calls that need it say so.
     pub async fn start(
         backend: B,
         host: Host,
         uses: Uses,
         defaults: Defaults,
     ) -> Result<Self, DriverError> {
-        let found = backend.recover().await?;
+        let (changes, table, read) =
+            (Keyed::default(), RwLock::default(), watch::Sender::new(false));
+        let last_mount = Mutex::default();
+        let shared =
+            Arc::new(Shared { last_mount, backend, host, uses, defaults, changes, read, table });
+        let driver = Self { shared };
+        driver.keep_reading();
+        // As a rule it is there at once, and nobody hears that it was not.
+        let _ = driver.wait_read(START_PATIENCE).await;
+        driver.keep_reconciling();
+        driver.keep_limiting();
+        Ok(driver)
+    }
+
+    /// Asks the backend what there is, until it answers.
+    fn keep_reading(&self) {
+        let driver = self.clone();
+        tokio::spawn(async move {
+            let mut interval = tokio::time::interval(READ_INTERVAL);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                interval.tick().await;
+                match driver.read().await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        tracing::error!(error = ?error, "cannot see what volumes there are; tried again");
+                    }
+                }
+            }
+        });
+    }
+
+    async fn read(&self) -> Result<(), DriverError> {
+        let found = self.shared.backend.recover().await?;
         for (name, found) in &found {
             if let Found::Damaged(reason) = found {
                 tracing::error!(volume = %name, reason, "a volume is damaged and is left alone");
             }
         }
         let table = found.into_iter().map(|(name, found)| (name, Entry::new(found))).collect();
-        let changes = Keyed::default();
-        let table = RwLock::new(table);
-        let shared = Arc::new(Shared { backend, host, uses, defaults, changes, table });
-        let driver = Self { shared };
-        driver.take_up_mounts().await?;
-        driver.empty_trash();
-        driver.keep_reconciling();
-        Ok(driver)
+        self.change_table(|present| *present = table);
+        self.take_up_mounts().await?;
+        self.shared.read.send_replace(true);
+        self.empty_trash();
+        Ok(())
+    }
+
+    async fn wait_read(&self, patience: Duration) -> Result<(), DriverError> {
+        let mut read = self.shared.read.subscribe();
+        let wait = tokio::time::timeout(patience, read.wait_for(|read| *read)).await;
+        // The sender lives as long as this.
+        wait.map(drop).map_err(|_| DriverError::NotRead { backend: self.shared.backend.about() })
     }
 
     /// How many volumes there are.
@@ -124,6 +179,7 @@ impl<B: Backend> Driver<B> {
     }
 
     async fn lock(&self, name: &VolumeName) -> Result<Held<VolumeName>, DriverError> {
+        self.wait_read(PATIENCE).await?;
         let locked = self.shared.changes.lock(name, PATIENCE).await;
         locked.map_err(|source| DriverError::Busy { name: name.clone(), source })
     }

@@ -40,12 +40,21 @@ impl<B: Backend> Driver<B> {
         for name in mounted {
             if volumes.contains(&name) {
                 self.set_mounted(&name, true);
+                self.finish_growth(&name).await;
                 self.unmount_if_unused(&name).await;
             } else {
                 tracing::warn!(volume = %name, "mounted without being a volume: left alone");
             }
         }
         Ok(())
+    }
+
+    /// Lets a mounted file system fill its disk, if an earlier run has left it smaller.
+    async fn finish_growth(&self, name: &VolumeName) {
+        let Ok(record) = self.record(name) else { return };
+        if let Err(error) = self.shared.host.grow(&self.shared.backend, &record).await {
+            tracing::error!(volume = %name, error = ?error, "smaller than its disk");
+        }
     }
 
     /// A new dockerd is there. It does not wait for the look at what the earlier one left.

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use dockline_types::ByteSize;
 use dockline_vol_core::{VolumeName, VolumeRecord};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -121,6 +122,32 @@ impl Files {
         remove(&self.being_made(record)).and(scratch)
     }
 
+    /// Makes a volume's image longer, and then says so in its record. If this dies in between, the
+    /// image is longer than the record says, and counts.
+    pub(super) fn grow(&self, record: &VolumeRecord) -> Result<(), BackendError> {
+        let image = self.image(&record.name);
+        let longer = File::options().write(true).open(&image).and_then(|file| {
+            if file.metadata()?.len() < record.size.bytes() {
+                file.set_len(record.size.bytes())?;
+            }
+            file.sync_all()
+        });
+        longer.map_err(BackendError::storage("enlarge", &image))?;
+        reached(Step::Enlarged)?;
+        self.rewrite(record)
+    }
+
+    /// Replaces a volume's record.
+    pub(super) fn rewrite(&self, record: &VolumeRecord) -> Result<(), BackendError> {
+        let folder = self.volume(&record.name);
+        let (path, new) = (folder.join(RECORD), folder.join("volume.json.new"));
+        remove(&new)?;
+        durable::write_new(&new, record.to_json().as_bytes())
+            .map_err(BackendError::storage("write", &new))?;
+        std::fs::rename(&new, &path).map_err(BackendError::storage("write", &path))?;
+        sync(&folder)
+    }
+
     /// Takes a volume's name away. The image keeps its inode, and with it its content for anybody
     /// who has it open.
     pub(super) fn trash(&self, record: &VolumeRecord) -> Result<(), BackendError> {
@@ -186,7 +213,10 @@ impl Files {
         let image = self.image(name);
         let length = std::fs::metadata(&image).map(|file| file.len());
         match length {
-            Ok(length) if length >= record.size.bytes() => Ok(record),
+            // Longer if its growth was cut short.
+            Ok(length) if length >= record.size.bytes() => {
+                Ok(VolumeRecord { size: ByteSize::from_bytes(length), ..record })
+            }
             Ok(length) => Err(format!(
                 "its disk {} has {length} bytes and not {}",
                 image.display(),

@@ -26,11 +26,11 @@ use std::sync::Arc;
 
 use dockline_mounts::{LoopDevice, LoopError};
 use dockline_types::ByteSize;
-use dockline_vol_core::{VolumeName, VolumeRecord};
+use dockline_vol_core::{Limits, VolumeName, VolumeRecord};
 
-use crate::backend::{Backend, BackendError, Capacity, Disk, Found};
+use crate::backend::{Backend, BackendError, Capacity, Disk, Found, Kept};
 use crate::blocking;
-use crate::mkfs::Mkfs;
+use crate::mkfs::{Content, Mkfs};
 use files::Files;
 
 /// The points of a change after which a crash leaves something else on the disk. The tests fail and
@@ -47,6 +47,8 @@ enum Step {
     Written,
     /// It has its name.
     Named,
+    /// The image of a volume that grows is longer, its record does not know.
+    Enlarged,
     /// The removed volume has lost its name.
     Trashed,
     /// The image of a removed volume is deleted, its record not.
@@ -80,7 +82,7 @@ impl LoopFiles {
     async fn make(&self, record: &VolumeRecord) -> Result<(), BackendError> {
         let of = record.clone();
         let (image, scratch) = self.with_files(move |files| files.begin(&of)).await?;
-        self.mkfs.make(record, &image, &scratch).await?;
+        self.mkfs.make(record, &image, &scratch, Content::Zeros).await?;
         let of = record.clone();
         self.with_files(move |files| files.commit(&of)).await
     }
@@ -114,7 +116,11 @@ impl Backend for LoopFiles {
         .await
     }
 
-    async fn create(&self, record: &VolumeRecord) -> Result<(), BackendError> {
+    async fn create(&self, record: &VolumeRecord) -> Result<VolumeRecord, BackendError> {
+        let asked = [("layout", record.layout.is_some()), ("class", record.class.is_some())];
+        if let Some((option, _)) = asked.into_iter().find(|(_, asked)| *asked) {
+            return Err(BackendError::OnlyFiles { option });
+        }
         self.check_room(record).await?;
         let made = self.make(record).await;
         if made.is_err() {
@@ -125,7 +131,30 @@ impl Backend for LoopFiles {
                 tracing::warn!(volume = %record.name, error = ?error, "cannot clean up");
             }
         }
-        made
+        made.map(|()| record.clone())
+    }
+
+    fn step(&self) -> ByteSize {
+        ByteSize::from_mib(1)
+    }
+
+    async fn grow(&self, record: &VolumeRecord, size: ByteSize) -> Result<ByteSize, BackendError> {
+        let grown = VolumeRecord { size, ..record.clone() };
+        self.check_room(&grown).await?;
+        let image = self.files.image(&record.name);
+        self.with_files(move |files| files.grow(&grown)).await?;
+        blocking(move || {
+            let device = LoopDevice::find(&image).map_err(BackendError::Device)?;
+            let refreshed = device.map_or(Ok(()), |device| device.refresh_size());
+            refreshed.map_err(BackendError::storage("enlarge the device of", &image))
+        })
+        .await?;
+        Ok(size)
+    }
+
+    async fn relimit(&self, record: &VolumeRecord, limits: Limits) -> Result<(), BackendError> {
+        let record = VolumeRecord { limits, ..record.clone() };
+        self.with_files(move |files| files.rewrite(&record)).await
     }
 
     async fn attach(&self, record: &VolumeRecord) -> Result<Disk, BackendError> {
@@ -175,5 +204,5 @@ impl Backend for LoopFiles {
 fn disk(device: LoopDevice) -> Result<Disk, BackendError> {
     let path = PathBuf::from(device.path());
     let number = device.number().map_err(BackendError::storage("ask for the number of", &path))?;
-    Ok(Disk { path, number, device })
+    Ok(Disk { path, number, device: Kept::Loop(device) })
 }

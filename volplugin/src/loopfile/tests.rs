@@ -44,6 +44,9 @@ fn record() -> VolumeRecord {
         fs: FsKind::Ext4,
         owner: RootOwner::default(),
         created_at: std::time::SystemTime::now().into(),
+        layout: None,
+        class: None,
+        limits: Default::default(),
     }
 }
 

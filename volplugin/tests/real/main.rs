@@ -3,5 +3,8 @@
 
 mod daemon;
 mod faults;
+mod growth;
 mod life;
+mod limits;
+mod nodes;
 mod support;

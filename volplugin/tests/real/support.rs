@@ -101,13 +101,17 @@ impl Place {
     /// container; until the guard is dropped.
     pub(crate) async fn container(&self) -> Container {
         let ready = self.folder.path().join("ready");
-        let script = format!("touch {}; exec sleep 120", ready.display());
+        let script = format!("echo $$ >{}; exec sleep 120", ready.display());
         let program = Program::new("unshare").args(["--mount", "--propagation", "private"]);
         let program = program.args(["sh", "-c", &script]).deadline(Duration::from_secs(120));
         let task = tokio::spawn(async move {
             let _ = program.output().await;
         });
-        until(|| ready.exists()).await;
+        let comm = || {
+            let pid = std::fs::read_to_string(&ready).ok()?;
+            std::fs::read_to_string(format!("/proc/{}/comm", pid.trim())).ok()
+        };
+        until(|| comm().is_some_and(|comm| comm == "sleep\n")).await;
         std::fs::remove_file(&ready).expect("it was there");
         Container(task)
     }

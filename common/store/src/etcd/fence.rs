@@ -57,6 +57,11 @@ impl Fence {
         TxnOp::get(self.key.clone(), None)
     }
 
+    /// When it was last written.
+    pub(super) fn at(&self) -> i64 {
+        self.at
+    }
+
     /// It was written at this revision.
     pub(super) fn moved(&mut self, at: i64) {
         self.at = at;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use etcd_client::{GetOptions, Txn as EtcdTxn, TxnOp, TxnOpResponse};
+use etcd_client::{Compare, GetOptions, Txn as EtcdTxn, TxnOp, TxnOpResponse, TxnResponse};
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::Batch;
@@ -169,23 +169,49 @@ impl Lane {
         }
     }
 
+    /// Sends a batch: flat if it can be, which succeeds as a whole or not at all and is what costs a
+    /// server the least; if anything of it is not as hoped for, nested.
     async fn attempt(&mut self, batch: &Batch, mark: &str) -> Result<Attempt, (Verdict, Failure)> {
+        let namespace = &self.link.options().namespace;
+        if let Some(flat) = wire::flat(namespace, batch.jobs().iter().map(|job| &job.txn)) {
+            let (mut compares, mut ops) = flat;
+            compares.push(self.fence.unmoved());
+            ops.push(self.fence.put(mark));
+            let before = self.fence.at();
+            let answer = self.send(compares, ops).await?;
+            if answer.succeeded() {
+                let at = head(&answer)?;
+                self.fence.moved(at);
+                let done = Outcome::Committed { revision: wire::revision(at) };
+                return Ok(Attempt::Done(vec![Ok(done); batch.jobs().len()]));
+            }
+            self.fence.found(&answer).map_err(|failure| (Verdict::Open, failure))?;
+            if self.fence.at() != before {
+                return Ok(Attempt::Fenced);
+            }
+        }
+        self.attempt_nested(batch, mark).await
+    }
+
+    async fn attempt_nested(
+        &mut self,
+        batch: &Batch,
+        mark: &str,
+    ) -> Result<Attempt, (Verdict, Failure)> {
         let namespace = &self.link.options().namespace;
         let real = |job: &&Job| !is_nothing(&job.txn);
         let nested = batch.jobs().iter().filter(real).map(|job| wire::nested(namespace, &job.txn));
         let ops: Vec<TxnOp> = std::iter::once(self.fence.put(mark)).chain(nested).collect();
-        let txn = EtcdTxn::new().when([self.fence.unmoved()]).and_then(ops);
-        let txn = txn.or_else([self.fence.get()]);
-        let sent = self.link.once(|mut kv| async move { kv.txn(txn).await }).await;
-        let answer = sent.map_err(|(verdict, failure, _)| (verdict, failure))?;
+        let answer = self.send(vec![self.fence.unmoved()], ops).await?;
         let nonsense = |failure| (Verdict::Open, failure);
         if !answer.succeeded() {
             self.fence.found(&answer).map_err(nonsense)?;
             return Ok(Attempt::Fenced);
         }
-        let at = answer.header().ok_or(Failure::Nonsense).map_err(nonsense)?.revision();
+        let at = head(&answer)?;
         let mut parts = answer.op_responses().into_iter().skip(1);
         let revision = wire::revision(at);
+        let namespace = &self.link.options().namespace;
         let outcomes = batch.jobs().iter().map(|job| {
             if is_nothing(&job.txn) {
                 return Ok(Ok(Outcome::Committed { revision }));
@@ -198,6 +224,17 @@ impl Lane {
         let outcomes = outcomes.collect::<Result<Vec<Answer>, _>>().map_err(nonsense)?;
         self.fence.moved(at);
         Ok(Attempt::Done(outcomes))
+    }
+
+    /// One transaction of etcd, which tells where the fence is if it fails.
+    async fn send(
+        &self,
+        compares: Vec<Compare>,
+        ops: Vec<TxnOp>,
+    ) -> Result<TxnResponse, (Verdict, Failure)> {
+        let txn = EtcdTxn::new().when(compares).and_then(ops).or_else([self.fence.get()]);
+        let sent = self.link.once(|mut kv| async move { kv.txn(txn).await }).await;
+        sent.map_err(|(verdict, failure, _)| (verdict, failure))
     }
 
     /// After a refusal. A member that runs out of space refuses what it has done, once (etcd's
@@ -257,6 +294,12 @@ impl Lane {
             Outcome::Failed { revision, found }
         })
     }
+}
+
+/// The revision at which something was done.
+fn head(answer: &TxnResponse) -> Result<i64, (Verdict, Failure)> {
+    let head = answer.header().ok_or((Verdict::Open, Failure::Nonsense))?;
+    Ok(head.revision())
 }
 
 fn is_nothing(txn: &Txn) -> bool {

@@ -1,5 +1,7 @@
 //! The store's types as etcd's, and back.
 
+use std::collections::HashSet;
+
 use etcd_client::{
     Compare as EtcdCompare, CompareOp, GetOptions, KeyValue, Txn as EtcdTxn, TxnOp, TxnOpResponse,
     TxnResponse,
@@ -8,6 +10,9 @@ use etcd_client::{
 use super::error::Failure;
 use super::options::Namespace;
 use crate::{Compare, Entry, Key, Op, Outcome, Revision, Txn, Value};
+
+/// etcd's `--max-txn-ops`.
+const MAX_FLAT: usize = 128;
 
 pub(super) fn revision(number: i64) -> Revision {
     // etcd's revisions are positive.
@@ -75,6 +80,28 @@ fn op(namespace: &Namespace, op: &Op) -> TxnOp {
         Op::Put(key, value) => TxnOp::put(namespace.outer(key.as_bytes()), value.as_bytes(), None),
         Op::Delete(key) => TxnOp::delete(namespace.outer(key.as_bytes()), None),
     }
+}
+
+/// Transactions as one of etcd's in which all compares must hold, or `None` if they are too many.
+/// What several compare in the same way is compared once.
+pub(super) fn flat<'a>(
+    namespace: &Namespace,
+    txns: impl Iterator<Item = &'a Txn>,
+) -> Option<(Vec<EtcdCompare>, Vec<TxnOp>)> {
+    let (mut compares, mut ops) = (Vec::new(), Vec::new());
+    let mut present = HashSet::new();
+    for txn in txns {
+        for one in txn.compares() {
+            // Of all compares only this one is about what many share.
+            let known = matches!(one, Compare::Present(key) if !present.insert(key));
+            if !known {
+                compares.push(compare(namespace, one));
+            }
+        }
+        ops.extend(txn.ops().iter().map(|one| op(namespace, one)));
+    }
+    // With the fence, one more of each.
+    (compares.len().max(ops.len()) < MAX_FLAT).then_some((compares, ops))
 }
 
 /// A transaction as a part of one of etcd's, which on failure tells what it found.

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
@@ -22,6 +23,10 @@ pub(crate) fn serve(
 ) -> io::Result<()> {
     let size = Winsize { ws_row: wanted.rows, ws_col: wanted.columns, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = openpty(&size, None)?;
+    // The shell gets copies; LVM warns of every further descriptor that it finds open.
+    for end in [&pty.master, &pty.slave] {
+        fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    }
     if !wanted.echo {
         let mut settings = tcgetattr(&pty.slave)?;
         settings.local_flags.remove(LocalFlags::ECHO);

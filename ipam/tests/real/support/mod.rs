@@ -1,5 +1,6 @@
 //! What the tests of this crate share: a driver on an embedded store in a folder of its own.
 
+pub(crate) mod docker;
 pub(crate) mod flaky;
 
 use std::net::IpAddr;
