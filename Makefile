@@ -1,7 +1,7 @@
 # What a person types. Each target is one command; the work is done by cargo and the programs under
 # integration/.
 
-.PHONY: help up down purge test check captures lab lab-images bench-run bench-ipam
+.PHONY: help up down purge test check captures lab lab-images bench-run bench-ipam bench-net
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -65,3 +65,7 @@ bench-ipam: ## Addresses beside bare transactions of etcd and of the file
 	@integration/prepare.sh test
 	cargo build --release --package dockline-ipam --package dockline-bench-ipam
 	target/release/dockline-bench-ipam
+
+bench-net: ## Docker's calls for one endpoint beside bare OVSDB and ovs-vsctl (BENCH_PORTS=0,500,2000)
+	@integration/prepare.sh test
+	cargo bench --package dockline-net --bench calls

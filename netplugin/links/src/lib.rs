@@ -20,6 +20,7 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 pub use error::LinkError;
@@ -66,6 +67,8 @@ pub struct Links {
     handle: Handle,
     connection: JoinHandle<()>,
     generic: Generic,
+    /// Held while devices are put together to be deleted.
+    condemning: Mutex<()>,
 }
 
 impl Drop for Links {
@@ -81,7 +84,12 @@ impl Links {
         let opening = |source| LinkError::Kernel { what: "open a netlink socket".into(), source };
         let generic = Generic::open().map_err(opening)?;
         let (connection, handle, _) = rtnetlink::new_connection().map_err(opening)?;
-        Ok(Self { handle, connection: tokio::spawn(connection), generic })
+        Ok(Self {
+            handle,
+            connection: tokio::spawn(connection),
+            generic,
+            condemning: Mutex::default(),
+        })
     }
 
     /// Makes a veth pair with its addresses and MTU, in one step: both ends or none, both down.

@@ -9,7 +9,9 @@
 //! one direction, out of reach of both the container and Open vSwitch.
 
 use dockline_types::{IfName, MacAddr};
-use rtnetlink::packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkMessage,
+};
 
 use crate::{Deleted, LinkError, Links, VethSpec, named};
 
@@ -18,6 +20,9 @@ pub(crate) const INGRESS: u32 = 0xffff_0000;
 
 /// `ETH_P_ALL`: every protocol. The kernel wants it in the network's byte order.
 pub(crate) const EVERY_PROTOCOL: u16 = 0x0003_u16.to_be();
+
+/// The group of devices that are to be deleted. What a crash leaves in it goes with the next.
+const CONDEMNED: u32 = 0x00d0_c1de;
 
 /// A wire to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,12 +64,32 @@ impl Links {
     }
 
     /// Deletes a wire, as far as it is there, by the names of one device of each pair.
+    ///
+    /// Both pairs go in one request: the kernel waits until nobody looks at a device any more, some
+    /// ten milliseconds, once for each request and not for each device.
     pub async fn delete_wire(&self, host: &IfName, switch: &IfName) -> Result<Deleted, LinkError> {
-        let (one, other) = tokio::join!(self.delete(host), self.delete(switch));
-        Ok(match (one?, other?) {
-            (Deleted::Absent, Deleted::Absent) => Deleted::Absent,
-            _ => Deleted::Deleted,
-        })
+        let _alone = self.condemning.lock().await;
+        let mut condemned = false;
+        for name in [host, switch] {
+            let group = named(name).append_extra_attribute(LinkAttribute::Group(CONDEMNED));
+            match self.change(name, "condemn", group).await {
+                Ok(()) => condemned = true,
+                Err(LinkError::Missing(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !condemned {
+            return Ok(Deleted::Absent);
+        }
+        let mut group = LinkMessage::default();
+        group.attributes.push(LinkAttribute::Group(CONDEMNED));
+        let request = self.handle.link().del_with_message(group);
+        let what = || format!("delete {host} and {switch}");
+        match self.done(host.as_str(), what, request.execute()).await {
+            // Their container's namespace was faster.
+            Ok(()) | Err(LinkError::Missing(_)) => Ok(Deleted::Deleted),
+            Err(error) => Err(error),
+        }
     }
 
     /// The index of a device.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use dockline_links::{LinkError, WireSpec};
 use dockline_net_core::marks::MarksError;
 use dockline_net_core::options::PortSecurity;
+use dockline_net_core::rate::Limits;
 use dockline_net_core::{Endpoint, Network, PortNames};
 use dockline_ovsdb::Datapath;
 use dockline_ovsdb::switch::{Marks, Native, PortError, PortKind, PortSpec, Until, VlanMode};
@@ -93,7 +94,10 @@ impl Switch {
             let program: Vec<_> = program.iter().map(|it| (it.code, it.yes, it.no, it.k)).collect();
             self.links.guard(self.links.index(&names.host).await?, &program).await?;
         }
-        self.limit(names, &endpoint.limits).await?;
+        // New devices have no limits that would have to be lifted.
+        if endpoint.limits != Limits::default() {
+            self.limit(names, &endpoint.limits).await?;
+        }
         if let Datapath::Userspace(_) = datapath {
             self.links.disable_tx_checksum(&names.container)?;
         }
