@@ -83,7 +83,8 @@ pub(crate) struct Topology {
     /// Start dockerd on every node, with the image busybox:lab.
     #[arg(long)]
     pub(crate) docker: bool,
-    /// Start Dockline on every node, and Open vSwitch and dockerd with it.
+    /// Start Dockline on every node, and Open vSwitch and dockerd with it; volumes are on LVM, and
+    /// with `--etcd` the pools are shared.
     #[arg(long)]
     pub(crate) suite: bool,
 }

@@ -33,17 +33,23 @@ async fn boot(topology: &Topology) -> anyhow::Result<Lab> {
         let node = NodeSpec::new(format!("n{at}"))
             .userland(userland)
             .memory_mib(topology.memory)
-            .card_at(Ipv4Addr::new(10, 77, 0, at), 24);
+            .card_at(Ipv4Addr::new(10, 77, 0, at), 24)
+            .card();
         lab = lab.node((0..topology.disks).fold(node, |node, _| node.disk_mib(DISK)));
     }
     let lab = lab.boot().await?;
+    let mut config = String::new();
     if topology.etcd {
         let endpoints = lab.start_etcd().await?;
         eprintln!("etcd serves at {}", endpoints.join(","));
+        config += &format!("[store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n");
+    }
+    if topology.disks > 0 {
+        config += "[vol]\ngroups = [{ name = \"vg0\", class = \"ssd\" }]\n";
     }
     let mut starts = JoinSet::new();
     for node in lab.nodes() {
-        starts.spawn(start(node.clone(), topology.clone()));
+        starts.spawn(start(node.clone(), topology.clone(), config.clone()));
     }
     while let Some(started) = starts.join_next().await {
         started??;
@@ -52,7 +58,7 @@ async fn boot(topology: &Topology) -> anyhow::Result<Lab> {
 }
 
 /// Starts what is asked for on a node.
-async fn start(node: Node, topology: Topology) -> Result<(), LabError> {
+async fn start(node: Node, topology: Topology, config: String) -> Result<(), LabError> {
     // Before dockerd, which may ask it at once; but it waits for the node's age.
     if topology.ovs || topology.suite {
         node.start_ovs().await?;
@@ -60,8 +66,9 @@ async fn start(node: Node, topology: Topology) -> Result<(), LabError> {
     }
     if topology.suite {
         if topology.disks > 0 {
-            node.configure_lvm().await?;
+            node.make_volume_group().await?;
         }
+        node.configure_dockline(&format!("host = {:?}\n{config}", node.name())).await?;
         node.start_dockline().await?;
         eprintln!("Dockline runs on {}", node.name());
     }
@@ -122,7 +129,7 @@ pub(crate) async fn shell(topology: &Topology, raw: bool) -> anyhow::Result<u8> 
     let node = lab.nodes().first().context("the lab has no node")?;
     eprintln!(
         "A shell on {}; `exit` ends the lab. Its disks are /dev/ubda and on, this build's programs \
-         are on its PATH.\nFrom the machine, see the trunk with: nsenter --net={} ip link",
+         are on its PATH, vec1 is free for the bridge as a trunk.\nFrom the machine, see the trunk with: nsenter --net={} ip link",
         node.name(),
         lab.id().namespace().display()
     );

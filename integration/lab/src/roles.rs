@@ -82,14 +82,18 @@ impl Node {
         self.wait_for("all of dockline's daemons", PATIENCE, "dockline status").await.map(drop)
     }
 
-    /// Makes a volume group `vg0` with a thin pool of the node's first disk, and tells Dockline to
-    /// keep its volumes there. For before [`Self::start_dockline`]; once is enough.
-    pub async fn configure_lvm(&self) -> Result<(), LabError> {
+    /// Makes a volume group `vg0` with a thin pool of the node's first disk.
+    pub async fn make_volume_group(&self) -> Result<(), LabError> {
         let group = "vgcreate vg0 /dev/ubda && lvcreate --type thin-pool -l 90%FREE -n pool vg0";
-        self.sh(group).await?;
+        self.sh(group).await.map(drop)
+    }
+
+    /// Writes Dockline's configuration file. For before [`Self::start_dockline`].
+    pub async fn configure_dockline(&self, config: &str) -> Result<(), LabError> {
         self.run("mkdir -p /etc/dockline").await?;
-        let config = "[vol]\ngroups = [{ name = \"vg0\", class = \"ssd\" }]\n";
-        self.write("/etc/dockline/dockline.toml", config).await
+        self.write("/etc/dockline/dockline.toml", config).await?;
+        // So that it is there after a power cut, too.
+        self.run("sync").await.map(drop)
     }
 
     /// Makes the image `busybox:lab` out of the node's own busybox, as nothing can be pulled.

@@ -14,8 +14,7 @@ const CONTAINERS: usize = 6;
 async fn host(node: &Node, endpoints: &[String]) -> anyhow::Result<()> {
     let name = node.name();
     let config = format!("host = {name:?}\n[store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n");
-    node.run("mkdir -p /etc/dockline").await?;
-    node.write("/etc/dockline/dockline.toml", config).await?;
+    node.configure_dockline(&config).await?;
     node.start_ovs().await?;
     node.start_dockline().await?;
     node.start_dockerd(&["--bridge=none"]).await?;
