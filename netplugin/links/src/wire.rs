@@ -9,6 +9,7 @@
 //! one direction, out of reach of both the container and Open vSwitch.
 
 use dockline_types::{IfName, MacAddr};
+use nix::errno::Errno;
 use rtnetlink::packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkMessage,
 };
@@ -104,7 +105,12 @@ impl Links {
         let silent = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
         let silent = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![silent])]);
         let silent = named(name).append_extra_attribute(silent);
-        self.change(name, "silence", silent).await?;
+        match self.change(name, "silence", silent).await {
+            // A kernel without IPv6 has nothing to silence.
+            Err(LinkError::Kernel { source, .. })
+                if source.raw_os_error().map(Errno::from_raw) == Some(Errno::EAFNOSUPPORT) => {}
+            done => done?,
+        }
         self.set_up(name).await
     }
 

@@ -165,3 +165,32 @@ async fn a_rate_beyond_32_bits_reads_back_the_same() -> anyhow::Result<()> {
         anyhow::Ok(())
     })?
 }
+
+#[tokio::test]
+async fn what_does_not_fit_into_the_queue_is_counted() -> anyhow::Result<()> {
+    let (host, container, switch) = host().await?;
+    let socket = container.inside(|| std::net::UdpSocket::bind("10.0.0.1:0"))??;
+    let _receiver = switch.inside(|| std::net::UdpSocket::bind("10.0.0.2:5000"))??;
+    let index = host.block_on(async || {
+        let links = Links::open()?;
+        let index = links.index(&name("ds-1")).await?;
+        let limit = Shape { bytes_per_s: 1_000, burst: 10_000, queue: 10_000 };
+        links.shape(index, Some(limit)).await?;
+        anyhow::Ok(index)
+    })??;
+    let dropped = || {
+        host.block_on(async || {
+            let shaped = Links::open()?.shaped().await?;
+            anyhow::Ok(shaped[&index].dropped)
+        })?
+    };
+    assert_eq!(dropped()?, 0);
+    let started = Instant::now();
+    while dropped()? == 0 {
+        anyhow::ensure!(started.elapsed() < Duration::from_secs(20), "nothing is counted");
+        for _ in 0..20 {
+            socket.send_to(&[7; 1400], "10.0.0.2:5000")?;
+        }
+    }
+    Ok(())
+}
