@@ -130,10 +130,10 @@ impl Limit {
     /// The most the kernel's shaper counts with.
     pub const MOST_BURST: ByteSize = ByteSize::from_mib(1024);
 
-    /// The burst in bytes: five milliseconds at the full rate unless it is given, so that the
+    /// The burst in bytes: twenty milliseconds at the full rate unless it is given, so that the
     /// shaper's clock need not be finer than that.
     pub fn burst_bytes(&self) -> u64 {
-        let suits = self.rate.bits() / 8 / 200;
+        let suits = self.rate.bits() / 8 / 50;
         let suits = suits.clamp(Self::LEAST_BURST.bytes(), Self::MOST_BURST.bytes());
         self.burst.map_or(suits, ByteSize::bytes)
     }

@@ -152,6 +152,45 @@ async fn each_direction_is_limited_by_itself_live_and_until_it_is_lifted() -> an
     Ok(())
 }
 
+/// Floods with UDP for a while and gives how many bits a second arrived, of IP packets.
+fn flood(from: &Namespace, to: &Namespace) -> anyhow::Result<f64> {
+    const LASTS: Duration = Duration::from_secs(2);
+    let receiver = to.inside(|| std::net::UdpSocket::bind("10.0.0.2:5001"))??;
+    let sender = from.inside(|| std::net::UdpSocket::bind("10.0.0.1:0"))??;
+    receiver.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                // What does not fit is dropped, which is the point.
+                let _ = sender.send_to(&[7; 1400], "10.0.0.2:5001");
+            }
+        });
+        let measured = (|| {
+            let (mut chunk, mut got) = ([0; 1500], 0);
+            receiver.recv(&mut chunk)?;
+            let started = Instant::now();
+            while started.elapsed() < LASTS {
+                got += receiver.recv(&mut chunk)? + 28;
+            }
+            anyhow::Ok(got as f64 * 8.0 / started.elapsed().as_secs_f64())
+        })();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        measured
+    })
+}
+
+#[tokio::test]
+async fn a_flood_of_udp_arrives_at_the_rate() -> anyhow::Result<()> {
+    let (host, container, switch) = host().await?;
+    host.block_on(async || {
+        let links = Links::open()?;
+        let limit = Shape { bytes_per_s: 2_000_000, burst: 40_000, queue: 200_000 };
+        links.shape(links.index(&name("ds-1")).await?, Some(limit)).await
+    })??;
+    settles(&(15.2e6..16.4e6), || flood(&container, &switch))
+}
+
 #[tokio::test]
 async fn a_rate_beyond_32_bits_reads_back_the_same() -> anyhow::Result<()> {
     let (host, ..) = host().await?;

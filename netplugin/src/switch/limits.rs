@@ -119,7 +119,7 @@ mod tests {
         let limit = Limit { rate: "12mbit".parse().unwrap(), burst: None };
         assert_eq!(shape(&limit, 1500).bytes_per_s, 1_514_000);
         let most = Limit { rate: "1tbit".parse().unwrap(), burst: None };
-        assert_eq!(shape(&most, 9000).burst, 625_000_000);
+        assert_eq!(shape(&most, 9000).burst, 1 << 30);
     }
 
     #[test]
