@@ -4,9 +4,9 @@
 //! with unread data, breaks the pipe of one whose peer had closed before, and leaves a plain end
 //! where everything had been read. A client that says anything more has read its answer.
 
-use std::error::Error as _;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -17,24 +17,34 @@ use crate::{Request, Response};
 
 /// What was answered last on a connection, as long as nothing shows that it was received.
 #[derive(Debug, Default)]
-pub(crate) struct LastAnswer(Mutex<Option<(Arc<Request>, Response)>>);
+pub(crate) struct LastAnswer {
+    answered: Mutex<Option<(Arc<Request>, Response)>>,
+    /// The kernel said that the client had gone before it had read all it was sent. It is noted
+    /// here because hyper takes a reset of an idle connection for its plain end.
+    reset: AtomicBool,
+}
 
 impl LastAnswer {
     pub(crate) fn set(&self, request: Arc<Request>, response: Response) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((request, response));
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some((request, response));
     }
 
     pub(crate) fn take(&self) -> Option<(Arc<Request>, Response)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
-}
 
-/// Whether a connection broke because its client had gone before it had read all it was sent.
-pub(crate) fn never_read(error: &hyper::Error) -> bool {
-    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| {
-        matches!(cause.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
-    })
+    /// The answer that its client was gone before it had read, once the connection has ended.
+    pub(crate) fn never_read(&self) -> Option<(Arc<Request>, Response)> {
+        if self.reset.load(Ordering::Acquire) { self.take() } else { None }
+    }
+
+    fn note<T>(&self, done: &Poll<io::Result<T>>) {
+        if let Poll::Ready(Err(error)) = done
+            && matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+        {
+            self.reset.store(true, Ordering::Release);
+        }
+    }
 }
 
 /// A connection that forgets its last answer as soon as its client says more.
@@ -55,6 +65,7 @@ impl AsyncRead for Watched {
         if buffer.filled().len() > before {
             self.last.take();
         }
+        self.last.note(&read);
         read
     }
 }
@@ -65,7 +76,9 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.last.note(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -73,7 +86,9 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.last.note(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

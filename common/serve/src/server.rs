@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::delivery::{LastAnswer, Watched, never_read};
+use crate::delivery::{LastAnswer, Watched};
 use crate::{Request, Response, Service, Socket};
 
 /// How much is taken at once, and how long is waited.
@@ -95,10 +95,9 @@ impl<S: Service> Server<S> {
             let connection = graceful.watch(server.connection(stream, &last));
             let server = Arc::clone(&server);
             server.requests.clone().spawn(async move {
-                if let Err(error) = connection.await
-                    && never_read(&error)
-                    && let Some((request, response)) = last.take()
-                {
+                // How the connection itself ended says nothing that `last` does not say better.
+                let _ = connection.await;
+                if let Some((request, response)) = last.never_read() {
                     server.take_back(&request, &response).await;
                 }
                 drop(slot);

@@ -197,10 +197,16 @@ async fn remove_bridge(place: &Place) -> Result<()> {
 /// Refuses to remove a folder in which something is mounted: a container still uses it.
 fn ensure_unused(folder: &str) -> Result<()> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-    let used: Vec<_> = points.filter(|point| point.starts_with(&format!("{folder}/"))).collect();
+    let used = mounted_below(&mounts, folder);
     ensure!(used.is_empty(), "still in use, so nothing is removed: {}", used.join(", "));
     Ok(())
+}
+
+/// The mount points below a folder, in the text of a `mountinfo`.
+fn mounted_below<'a>(mountinfo: &'a str, folder: &str) -> Vec<&'a str> {
+    let below = format!("{folder}/");
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    points.filter(|point| point.starts_with(&below)).collect()
 }
 
 /// Removes a folder with all that is in it. One that something is mounted on stays, empty.
@@ -224,4 +230,32 @@ fn remove_content(folder: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_a_mounted_volume_is_not_removed() {
+        let mountinfo = "36 25 7:0 / /var/lib/dockline/volumes/mounts/v1 rw - xfs /dev/loop0 rw\n\
+                         37 25 8:1 / /var/lib/dockline rw - ext4 /dev/sda1 rw\n\
+                         38 25 8:2 / /var/lib/dockline-up rw - ext4 /dev/sda2 rw\n";
+        let below = mounted_below(mountinfo, "/var/lib/dockline");
+        assert_eq!(below, ["/var/lib/dockline/volumes/mounts/v1"]);
+        // Every machine has something mounted below /dev.
+        assert!(ensure_unused("/dev").unwrap_err().to_string().contains("nothing is removed"));
+    }
+
+    #[test]
+    fn a_folder_goes_with_all_that_is_in_it_and_a_missing_one_is_a_success() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("folder");
+        std::fs::create_dir_all(folder.join("inner")).unwrap();
+        std::fs::write(folder.join("inner/file"), "x").unwrap();
+        std::os::unix::fs::symlink("/etc", folder.join("link")).unwrap();
+        remove_folder(folder.to_str().unwrap()).unwrap();
+        assert!(!folder.exists() && Path::new("/etc/passwd").exists());
+        remove_folder(folder.to_str().unwrap()).unwrap();
+    }
 }

@@ -6,8 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use dockline_host::daemons::{Daemon, built};
+use dockline_host::report::wait_until;
 use dockline_host::suite::Suite;
 use serde_json::Value;
+
+use crate::support;
 
 const INTERFACES: [&str; 3] = ["IpamDriver", "NetworkDriver", "VolumeDriver"];
 
@@ -89,6 +92,49 @@ async fn garbage_is_refused_in_words_and_changes_nothing() {
         let (status, _) = call(&socket, "Plugin.Activate", b"");
         assert_eq!(status, 200);
     }
+}
+
+#[tokio::test]
+async fn an_address_whose_client_died_before_it_read_the_answer_is_free_again() {
+    let plugins = tempfile::tempdir().unwrap();
+    let config = format!("plugins_dir = {:?}\n", plugins.path());
+    let suite = Suite::with(&["--bridge=none", "--iptables=false"], &config).await.unwrap();
+    let socket = plugins.path().join("dockline-ipam.sock");
+    let pool = br#"{"AddressSpace":"dockline","Pool":"10.8.0.0/24"}"#;
+    let (status, pool) = call(&socket, "IpamDriver.RequestPool", pool);
+    assert_eq!(status, 200);
+    let pool: Value = serde_json::from_slice(&pool).unwrap();
+    let body = serde_json::json!({ "PoolID": pool["PoolID"], "Address": "" }).to_string();
+    let length = body.len();
+    let path = "/IpamDriver.RequestAddress";
+    let request =
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");
+    for number in 0..20 {
+        let mut client = UnixStream::connect(&socket).unwrap();
+        client.write_all(request.as_bytes()).unwrap();
+        // Every other one dies with its answer half read.
+        if number % 2 == 0 {
+            client.read_exact(&mut [0]).unwrap();
+        }
+    }
+    // A client may be gone before its request has begun: then there is nothing to take back. What
+    // was carried out is told by the log, and so is what was taken back.
+    let log = suite.place.log("dockline-ipam");
+    let (mut done, mut taken_back) = (0, 0);
+    wait_until("every answer was taken back", Duration::from_secs(20), async || {
+        let log = std::fs::read_to_string(&log)?;
+        let is_done = |line: &&str| line.contains("RequestAddress") && line.contains("done");
+        done = log.lines().filter(is_done).count();
+        taken_back = log.matches("nobody received the answer").count();
+        Ok(done >= 10 && done == taken_back)
+    })
+    .await
+    .unwrap();
+    wait_until("no address is held", Duration::from_secs(20), async || {
+        Ok(support::status(&suite, "dockline-ipam").await?["counts"]["addresses"] == 0)
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
